@@ -1,0 +1,9 @@
+//! foretoken predicts LLM inference before the hardware is bought: TTFT, TPOT, memory,
+//! throughput and cost of a model on an accelerator, each time with an interval.
+//!
+//! Data flows one way: [`spec`] (what the user gives) → [`work`] (operators with FLOPs and
+//! bytes) → [`time`] (seconds per operator) → [`answer`] (one file a question) → [`report`].
+//! `docs/DESIGN.md` draws the house.
+
+pub mod spec;
+pub mod units;

@@ -1,0 +1,3 @@
+//! The `foretoken` binary: parse, answer, report.
+
+fn main() {}

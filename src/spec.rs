@@ -1,0 +1,27 @@
+//! What the user gives, validated at the door: model, accelerator, deployment, workload.
+//! Nothing in this room knows a formula of time.
+
+pub mod accelerator;
+pub mod deployment;
+pub mod dtype;
+mod error;
+pub mod model;
+pub mod workload;
+
+pub use accelerator::Accelerator;
+pub use deployment::{Deployment, Engine, EngineKind, Parallelism};
+pub use dtype::DataType;
+pub use error::SpecError;
+pub use model::ModelSpec;
+pub use workload::{Load, Workload};
+
+/// Up to three of `names` that look like `name`, best first (Jaro–Winkler at least 0.75).
+pub(crate) fn similar<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut scored: Vec<(f64, &str)> = names
+        .map(|candidate| (strsim::jaro_winkler(name, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(score, _)| *score >= 0.75)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.dedup_by(|a, b| a.1 == b.1);
+    scored.into_iter().take(3).map(|(_, candidate)| candidate.to_owned()).collect()
+}
