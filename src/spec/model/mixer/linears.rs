@@ -1,0 +1,221 @@
+//! The linear layers and small tensors of a mixer.
+
+use super::Mixer;
+use crate::spec::model::{Linear, Split, TensorClass};
+
+impl Mixer {
+    /// Linear layers in the order they run, whole.
+    #[must_use]
+    pub fn linears(&self, hidden_size: u64) -> Vec<Linear> {
+        use TensorClass::{Attention, LinearAttention};
+        let d = hidden_size;
+        let u = u64::from;
+        match *self {
+            Self::None => vec![],
+            Self::GroupedQuery {
+                heads,
+                kv_heads,
+                head_dim,
+                value_head_dim,
+                qkv_bias,
+                output_bias,
+                output_gate_size,
+                key_is_value,
+                reuses_kv,
+                ..
+            } => {
+                let dv = u(value_head_dim.unwrap_or(head_dim));
+                let q = u(heads) * u(head_dim) + output_gate_size;
+                let values = if key_is_value { 0 } else { dv };
+                let kv = if reuses_kv { 0 } else { u(kv_heads) * (u(head_dim) + values) };
+                let mut all =
+                    vec![Linear::new("qkv_proj", Attention, d, q, Split::Columns).with_bias(qkv_bias)];
+                if kv > 0 {
+                    all.push(
+                        Linear::new("qkv_proj", Attention, d, kv, Split::KvHeads(kv_heads))
+                            .with_bias(qkv_bias),
+                    );
+                }
+                all.push(
+                    Linear::new("o_proj", Attention, u(heads) * dv, d, Split::Rows).with_bias(output_bias),
+                );
+                all
+            }
+            Self::Cross { heads, kv_heads, head_dim, .. } => {
+                let (q, kv) = (u(heads) * u(head_dim), 2 * u(kv_heads) * u(head_dim));
+                vec![
+                    Linear::new("cross_q_proj", Attention, d, q, Split::Columns),
+                    Linear::new("cross_kv_proj", Attention, d, kv, Split::KvHeads(kv_heads)),
+                    Linear::new("o_proj", Attention, q, d, Split::Rows),
+                ]
+            }
+            Self::Latent {
+                heads,
+                q_lora_rank,
+                kv_lora_rank,
+                qk_nope_head_dim,
+                qk_rope_head_dim,
+                v_head_dim,
+                bias,
+                output_gate_size,
+                ..
+            } => {
+                let (h, r) = (u(heads), u(kv_lora_rank));
+                let q_out = h * u(qk_nope_head_dim + qk_rope_head_dim);
+                let mut all = vec![];
+                if let Some(rank) = q_lora_rank {
+                    all.push(
+                        Linear::new("q_a_proj", Attention, d, u(rank), Split::Replicated).with_bias(bias),
+                    );
+                    all.push(Linear::new("q_b_proj", Attention, u(rank), q_out, Split::Columns));
+                } else {
+                    all.push(Linear::new("q_proj", Attention, d, q_out, Split::Columns));
+                }
+                let latent = r + u(qk_rope_head_dim);
+                all.push(Linear::new("kv_a_proj", Attention, d, latent, Split::Replicated).with_bias(bias));
+                let up = h * u(qk_nope_head_dim + v_head_dim);
+                all.push(Linear::new("kv_b_proj", Attention, r, up, Split::Columns));
+                if output_gate_size > 0 {
+                    all.push(Linear::new("gate_proj", Attention, d, output_gate_size, Split::Columns));
+                }
+                all.push(Linear::new("o_proj", Attention, h * u(v_head_dim), d, Split::Rows).with_bias(bias));
+                all
+            }
+            Self::Compressed {
+                heads,
+                head_dim,
+                q_lora_rank,
+                output_groups,
+                output_lora_rank,
+                ratio,
+                indexer,
+                ..
+            } => {
+                let (c, rank, groups) = (u(head_dim), u(q_lora_rank), u(output_groups));
+                let inner = u(heads) * c;
+                let outputs = groups * u(output_lora_rank);
+                let mut all = vec![
+                    Linear::new("q_a_proj", Attention, d, rank, Split::Replicated),
+                    Linear::new("kv_proj", Attention, d, c, Split::Replicated),
+                    Linear::new("q_b_proj", Attention, rank, inner, Split::Columns),
+                ];
+                if ratio > 0 {
+                    // Values and their pooling weights; twice, for the overlap, where an indexer picks.
+                    let width = 2 * c * if indexer.is_some() { 2 } else { 1 };
+                    all.push(Linear::new("compressor_proj", Attention, d, width, Split::Replicated));
+                }
+                all.extend([
+                    // Block-diagonal: each group reads its own inner / groups inputs.
+                    Linear::new("o_a_proj", Attention, inner / groups.max(1), outputs, Split::Columns),
+                    Linear::new("o_b_proj", Attention, outputs, d, Split::Rows),
+                ]);
+                all
+            }
+            Self::GatedDeltaNet { key_heads, value_heads, key_head_dim, value_head_dim, .. } => {
+                let (k, v) = (u(key_heads) * u(key_head_dim), u(value_heads) * u(value_head_dim));
+                vec![
+                    // q, k, v and the output gate z; then the two gates b and a, one value a head.
+                    Linear::new("in_proj_qkvz", LinearAttention, d, 2 * k + 2 * v, Split::Columns),
+                    Linear::new("in_proj_ba", LinearAttention, d, 2 * u(value_heads), Split::Columns),
+                    Linear::new("out_proj", LinearAttention, v, d, Split::Rows),
+                ]
+            }
+            Self::Mamba2 { heads, head_dim, state_size, groups, bias, .. } => {
+                let inner = u(heads) * u(head_dim);
+                let outputs = 2 * inner + 2 * u(groups) * u(state_size) + u(heads);
+                vec![
+                    Linear::new("in_proj", LinearAttention, d, outputs, Split::Columns).with_bias(bias),
+                    Linear::new("out_proj", LinearAttention, inner, d, Split::Rows).with_bias(bias),
+                ]
+            }
+            Self::Mamba1 { inner_size, state_size, time_step_rank, bias, .. } => {
+                let (inner, rank) = (u(inner_size), u(time_step_rank));
+                let x = rank + 2 * u(state_size);
+                vec![
+                    Linear::new("in_proj", LinearAttention, d, 2 * inner, Split::Columns).with_bias(bias),
+                    Linear::new("x_proj", LinearAttention, inner, x, Split::Rows),
+                    Linear::new("dt_proj", LinearAttention, rank, inner, Split::Columns).with_bias(true),
+                    Linear::new("out_proj", LinearAttention, inner, d, Split::Rows).with_bias(bias),
+                ]
+            }
+            Self::KimiDelta { heads, head_dim, full_rank_gate, .. } => {
+                let (inner, c) = (u(heads) * u(head_dim), u(head_dim));
+                let mut all = vec![Linear::new("in_proj_qkv", LinearAttention, d, 3 * inner, Split::Columns)];
+                if full_rank_gate {
+                    all.push(Linear::new("g_proj", LinearAttention, d, inner, Split::Columns));
+                } else {
+                    all.push(Linear::new("g_a_proj", LinearAttention, d, c, Split::Replicated));
+                    all.push(Linear::new("g_b_proj", LinearAttention, c, inner, Split::Columns));
+                }
+                all.extend([
+                    // The decay of each channel, and how much each head writes.
+                    Linear::new("f_a_proj", LinearAttention, d, c, Split::Replicated),
+                    Linear::new("f_b_proj", LinearAttention, c, inner, Split::Columns),
+                    Linear::new("b_proj", LinearAttention, d, u(heads), Split::Columns),
+                    Linear::new("o_proj", LinearAttention, inner, d, Split::Rows),
+                ]);
+                all
+            }
+            Self::Lightning { heads, head_dim } => {
+                let inner = u(heads) * u(head_dim);
+                vec![
+                    Linear::new("qkv_proj", LinearAttention, d, 3 * inner, Split::Columns),
+                    Linear::new("output_gate", LinearAttention, d, inner, Split::Columns),
+                    Linear::new("out_proj", LinearAttention, inner, d, Split::Rows),
+                ]
+            }
+            Self::ShortConv { width, bias, .. } => {
+                let w = u(width);
+                vec![
+                    Linear::new("in_proj", LinearAttention, d, 3 * w, Split::Columns).with_bias(bias),
+                    Linear::new("out_proj", LinearAttention, w, d, Split::Rows).with_bias(bias),
+                ]
+            }
+        }
+    }
+
+    /// Elements of everything in the mixer that is no linear layer: q/k norms, convolutions, decay
+    /// rates, sinks, indexer.
+    #[must_use]
+    pub fn other_parameters(&self, _hidden_size: u64) -> u64 {
+        let u = u64::from;
+        match *self {
+            Self::None => 0,
+            Self::GroupedQuery { heads, sinks, qk_norm_parameters, indexer, .. } => {
+                qk_norm_parameters + if sinks { u(heads) } else { 0 } + indexer.map_or(0, |i| i.parameters)
+            }
+            Self::Cross { qk_norm_parameters, .. } => qk_norm_parameters,
+            Self::Latent { q_lora_rank, kv_lora_rank, indexer, .. } => {
+                u(q_lora_rank.unwrap_or(0)) + u(kv_lora_rank) + indexer.map_or(0, |i| i.parameters)
+            }
+            Self::Compressed { heads, head_dim, q_lora_rank, ratio, indexer, .. } => {
+                // norms of the two compressions; a sink per head; the compressor's position table and norm
+                let width = u(head_dim) * if indexer.is_some() { 2 } else { 1 };
+                let compressor = if ratio > 0 { u(ratio) * width + u(head_dim) } else { 0 };
+                u(q_lora_rank) + u(head_dim) + u(heads) + compressor + indexer.map_or(0, |i| i.parameters)
+            }
+            Self::GatedDeltaNet { value_heads, value_head_dim, conv_kernel, .. } => {
+                // depth-wise convolution over q, k, v; A_log and dt_bias per head; gated norm
+                u(conv_kernel) * self.conv_channels() + 2 * u(value_heads) + u(value_head_dim)
+            }
+            Self::Mamba2 { heads, head_dim, conv_kernel, conv_bias, without_norm, .. } => {
+                // convolution over x, B, C; A_log, D and dt_bias per head; gated norm
+                self.conv_channels() * (u(conv_kernel) + u(u32::from(conv_bias)))
+                    + 3 * u(heads)
+                    + if without_norm { 0 } else { u(heads) * u(head_dim) }
+            }
+            Self::Mamba1 { inner_size, state_size, conv_kernel, conv_bias, norm_parameters, .. } => {
+                // convolution; A_log and D; norms
+                u(inner_size) * (u(conv_kernel) + u(u32::from(conv_bias)))
+                    + u(inner_size) * (u(state_size) + 1)
+                    + norm_parameters
+            }
+            Self::KimiDelta { heads, head_dim, conv_kernel, .. } => {
+                // convolutions; decay bias per channel and rate per head; gated norm
+                u(conv_kernel) * self.conv_channels() + u(heads) * u(head_dim) + u(heads) + u(head_dim)
+            }
+            Self::Lightning { heads, head_dim } => u(heads) * u(head_dim), // norm
+            Self::ShortConv { width, conv_kernel, bias } => u(width) * (u(conv_kernel) + u(u32::from(bias))),
+        }
+    }
+}
