@@ -2,6 +2,7 @@
 //! Nothing in this room knows a formula of time.
 
 pub mod accelerator;
+mod check;
 pub mod deployment;
 pub mod dtype;
 mod error;
@@ -9,6 +10,7 @@ pub mod model;
 pub mod workload;
 
 pub use accelerator::Accelerator;
+pub use check::{VOCABULARY_PADDING, check_deployment};
 pub use deployment::{Deployment, Engine, EngineKind, Parallelism};
 pub use dtype::DataType;
 pub use error::SpecError;
