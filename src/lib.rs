@@ -6,4 +6,6 @@
 //! `docs/DESIGN.md` draws the house.
 
 pub mod spec;
+pub mod time;
 pub mod units;
+pub mod work;

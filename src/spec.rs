@@ -6,6 +6,7 @@ mod check;
 pub mod deployment;
 pub mod dtype;
 mod error;
+pub mod formats;
 pub mod model;
 pub mod workload;
 
@@ -14,6 +15,7 @@ pub use check::{VOCABULARY_PADDING, check_deployment};
 pub use deployment::{Deployment, Engine, EngineKind, Parallelism};
 pub use dtype::DataType;
 pub use error::SpecError;
+pub use formats::Formats;
 pub use model::ModelSpec;
 pub use workload::{Load, Workload};
 

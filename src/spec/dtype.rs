@@ -68,6 +68,10 @@ data_types! {
     Q5_1 = "q5_1", 24.0 / 32.0;
     /// GGUF Q4_K: super-blocks of 256 in 144 bytes.
     Q4K = "q4_k", 144.0 / 256.0;
+    /// llama.cpp's Q5_K_M mixture over feed-forward weights: half of the down projections at 6 bit.
+    Q5KM = "q5_k_m", (176.0 * 5.0 / 6.0 + 210.0 / 6.0) / 256.0;
+    /// llama.cpp's Q4_K_M mixture over feed-forward weights: half of the down projections at 6 bit.
+    Q4KM = "q4_k_m", (144.0 * 5.0 / 6.0 + 210.0 / 6.0) / 256.0;
     /// GGUF Q4_0.
     Q4_0 = "q4_0", 18.0 / 32.0;
     /// GGUF Q4_1.
@@ -143,9 +147,10 @@ impl FromStr for DataType {
             "awq" | "gptq" | "awq_marlin" | "gptq_marlin" | "int4_wo" | "w4a16" => Self::Int4,
             "modelopt_fp4" | "fp4" => Self::Nvfp4,
             "bitnet" | "b1.58" | "1.58bit" => Self::Ternary,
-            "q6_k_m" | "q6_k_l" => Self::Q6K,
-            "q5_k_m" | "q5_k_s" => Self::Q5K,
-            "q4_k_m" | "q4_k_s" | "q4_k_l" => Self::Q4K,
+            "q6_k_l" => Self::Q6K,
+            "q5_k_s" => Self::Q5K,
+            "q4_k_s" => Self::Q4K,
+            "q4_k_l" => Self::Q4KM,
             "q3_k_m" | "q3_k_s" | "q3_k_l" => Self::Q3K,
             "q2_k_s" | "q2_k_m" => Self::Q2K,
             "iq3_m" => Self::Iq3S,

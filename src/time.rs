@@ -1,0 +1,13 @@
+//! How long it takes: an operator on an accelerator with coefficients becomes seconds, with what
+//! bounds it and where the coefficients came from. Nothing here knows a model's name or an
+//! engine's scheduler.
+
+mod coefficients;
+mod kernel;
+mod line;
+mod soft_roofline;
+
+pub use coefficients::{CoefficientError, Coefficients, OperatorClass};
+pub use kernel::{Device, Launch};
+pub use line::{Bound, Line};
+pub use soft_roofline::{SoftRoofline, TwoRegime};

@@ -1,0 +1,167 @@
+//! A device ready to time operators: peaks and bandwidths looked up once, coefficients chosen.
+
+use super::coefficients::{CoefficientError, Coefficients, OperatorClass};
+use super::line::{Bound, Line};
+use crate::spec::{Accelerator, DataType};
+use crate::units::{Bytes, Flops, Seconds};
+use crate::work::{Collective, Operator, Shape};
+
+/// How the host starts kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Launch {
+    /// Captured in a graph: no cost beyond each kernel's own latency.
+    Graph,
+    /// One by one; the device waits when the host is slower.
+    Eager,
+}
+
+/// Bandwidth of a host link where the accelerator's file names none: PCIe 3.0 x16 per direction.
+const DEFAULT_HOST_LINK: f64 = 15.75e9;
+
+/// An accelerator with its coefficients.
+#[derive(Debug, Clone)]
+pub struct Device {
+    coefficients: Coefficients,
+    /// Peak operations per second by data type; 0 where unknown.
+    peaks: [f64; DataType::ALL.len()],
+    bandwidth: f64,
+    multiprocessors: f64,
+    link: f64,
+    host_link: f64,
+}
+
+impl Device {
+    /// Looks up what timing needs, with the default coefficients of the architecture.
+    ///
+    /// # Errors
+    /// When the embedded defaults are broken, which a test excludes.
+    pub fn new(accelerator: &Accelerator) -> Result<Self, CoefficientError> {
+        Ok(Self::with(accelerator, Coefficients::default_for(&accelerator.architecture)?))
+    }
+
+    /// The same with given coefficients.
+    #[must_use]
+    pub fn with(accelerator: &Accelerator, coefficients: Coefficients) -> Self {
+        let mut peaks = [0.0; DataType::ALL.len()];
+        for (slot, data_type) in peaks.iter_mut().zip(DataType::ALL) {
+            *slot = accelerator.peak(*data_type).map_or(0.0, |p| p.0);
+        }
+        let host_link = accelerator.pcie_bandwidth().map_or(DEFAULT_HOST_LINK, |b| b.0);
+        Self {
+            coefficients,
+            peaks,
+            bandwidth: accelerator.memory_bandwidth().0,
+            multiprocessors: accelerator.multiprocessors.as_ref().map_or(0.0, |m| m.value),
+            link: accelerator.interconnect_bandwidth().map_or(host_link, |b| b.0),
+            host_link,
+        }
+    }
+
+    /// Where the coefficients came from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.coefficients.source
+    }
+
+    /// Coefficients in force.
+    #[must_use]
+    pub fn coefficients(&self) -> &Coefficients {
+        &self.coefficients
+    }
+
+    /// Peak operations per second of a data type; 0 where unknown.
+    #[must_use]
+    pub fn peak(&self, data_type: DataType) -> f64 {
+        self.peaks[data_type as usize]
+    }
+
+    /// Peak memory bandwidth in bytes per second.
+    #[must_use]
+    pub fn bandwidth(&self) -> f64 {
+        self.bandwidth
+    }
+
+    /// Time of all executions of an operator.
+    #[must_use]
+    pub fn line(&self, operator: &Operator) -> Line {
+        let (seconds, bound) = self.seconds(operator);
+        let traffic = &operator.traffic;
+        let bytes = traffic.memory().0 + traffic.link.0 + traffic.host.0;
+        Line {
+            label: operator.label,
+            count: operator.repeat,
+            seconds: Seconds(seconds * operator.repeat),
+            flops: Flops(operator.flops.0 * operator.repeat),
+            bytes: Bytes(bytes * operator.repeat),
+            bound,
+        }
+    }
+
+    /// Seconds of one execution and what bounds it.
+    #[must_use]
+    pub fn seconds(&self, operator: &Operator) -> (f64, Bound) {
+        if let Shape::Collective { kind, ranks } = operator.shape {
+            return self.collective(kind, f64::from(ranks), operator.traffic.link.0);
+        }
+        let host = operator.traffic.host.0;
+        if host > 0.0 {
+            return (host / (0.85 * self.host_link), Bound::Link);
+        }
+        let form = self.coefficients.form(OperatorClass::of(operator));
+        let mut bytes = operator.traffic.memory().0;
+        if let Shape::DecodeAttention { rows, context, kv_heads, .. } = operator.shape {
+            bytes /= self.occupancy(rows, context, kv_heads);
+        }
+        let [mut fixed, compute, memory, mut total] =
+            form.seconds(operator.flops.0, self.peak(operator.math), bytes, self.bandwidth);
+        if operator.shape == Shape::Elementwise && operator.launches > 1.0 {
+            // several small kernels, each with its own latency
+            total += fixed * (operator.launches - 1.0);
+            fixed *= operator.launches;
+        }
+        let bound = if fixed > compute.max(memory) {
+            Bound::Latency
+        } else if compute > memory {
+            Bound::Compute
+        } else {
+            Bound::Memory
+        };
+        (total, bound)
+    }
+
+    /// Share of the multiprocessors that a decode-attention kernel keeps busy: one block per row, KV
+    /// head and split of 256 positions, two blocks filling a multiprocessor (EQUATIONS section 3, unit5).
+    fn occupancy(&self, rows: f64, context: f64, kv_heads: f64) -> f64 {
+        if self.multiprocessors <= 0.0 {
+            return 1.0;
+        }
+        let blocks = rows * kv_heads * (context / 256.0).max(1.0);
+        (2.0 * blocks / self.multiprocessors).clamp(1e-3, 1.0)
+    }
+
+    fn collective(&self, kind: Collective, ranks: f64, message: f64) -> (f64, Bound) {
+        if ranks < 2.0 {
+            return (0.0, Bound::Link);
+        }
+        let share = (ranks - 1.0) / ranks;
+        let bytes = match kind {
+            Collective::AllReduce => 2.0 * share * message,
+            Collective::AllGather | Collective::AllToAll => share * message,
+            Collective::SendReceive => message,
+        };
+        let [fixed, transfer] = self.coefficients.link.seconds(bytes, ranks, self.link);
+        (fixed + transfer, if fixed > transfer { Bound::Latency } else { Bound::Link })
+    }
+
+    /// Seconds that the device waits because the host starts kernels one by one: the host's time for
+    /// all launches less the device's own, where that is positive.
+    #[must_use]
+    pub fn host_gap(&self, launches: f64, device_seconds: f64, launch: Launch, slowdown: f64) -> f64 {
+        match launch {
+            Launch::Graph => 0.0,
+            Launch::Eager => {
+                (launches * self.coefficients.host_launch_us * 1e-6 * slowdown - device_seconds).max(0.0)
+            }
+        }
+    }
+}

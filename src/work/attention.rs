@@ -1,0 +1,285 @@
+//! The attention core: scores, softmax and weighted sum, grouped-query and latent.
+
+use super::operator::{Operator, Shape, Traffic};
+use super::plan::{GroupPlan, LinearPlan, Plan};
+use super::{DecodeRows, PrefillChunk, Step};
+use crate::spec::model::{Indexer, Mixer};
+use crate::units::{Bytes, Flops};
+
+/// Cross-attention layers have nothing to attend to without an image; engines skip them.
+pub(super) fn is_skipped(group: &GroupPlan) -> bool {
+    matches!(group.mixer, Mixer::Cross { .. })
+}
+
+/// Tokens that a projection before the core runs over; none when it does not run.
+/// The latent's up-projection runs over prefill tokens (with their past) only: decode absorbs it.
+pub(super) fn linear_tokens(linear: &LinearPlan, step: &Step<'_>, tokens: f64) -> Option<f64> {
+    if linear.label != "kv_b_proj" {
+        return Some(tokens);
+    }
+    let prefill: f64 = step.prefill.iter().map(|c| c.requests * (c.new_tokens + c.past_tokens)).sum();
+    (prefill > 0.0).then_some(prefill)
+}
+
+/// Appends the attention core of one layer.
+pub(super) fn lower(plan: &Plan, group: &GroupPlan, step: &Step<'_>, out: &mut Vec<Operator>) {
+    let tp = plan.parallelism.tp;
+    match group.mixer {
+        Mixer::GroupedQuery { heads, kv_heads, head_dim, value_head_dim, window, indexer, .. } => {
+            let core = Core {
+                heads: per_rank(heads, tp),
+                kv_heads: per_rank(kv_heads, tp),
+                key_dim: f64::from(head_dim),
+                value_dim: f64::from(value_head_dim.unwrap_or(head_dim)),
+                window: window.map(f64::from),
+                indexer,
+            };
+            core.lower(plan, step, out);
+        }
+        Mixer::Latent {
+            heads,
+            kv_lora_rank,
+            qk_nope_head_dim,
+            qk_rope_head_dim,
+            v_head_dim,
+            indexer,
+            ..
+        } => {
+            let latent = Latent {
+                heads: per_rank(heads, tp),
+                rank: f64::from(kv_lora_rank),
+                nope: f64::from(qk_nope_head_dim),
+                rope: f64::from(qk_rope_head_dim),
+                value: f64::from(v_head_dim),
+                indexer,
+            };
+            latent.lower(plan, step, out);
+        }
+        _ => {}
+    }
+}
+
+/// Heads of one rank; KV heads are replicated once there are more ranks than heads.
+fn per_rank(heads: u32, tp: u32) -> f64 {
+    f64::from(heads.div_ceil(tp.max(1)))
+}
+
+/// Query–key pairs of a causal chunk of t tokens on a past of p: t·p + t(t+1)/2; with a window W
+/// every query sees at most W positions.
+fn pairs(chunk: &PrefillChunk, window: Option<f64>) -> f64 {
+    let (t, p) = (chunk.new_tokens, chunk.past_tokens);
+    match window {
+        Some(w) if p + t > w => {
+            // queries whose whole context fits into the window come first
+            let short = (w - p).clamp(0.0, t);
+            short * p + short * (short + 1.0) / 2.0 + (t - short) * w
+        }
+        _ => t * p + t * (t + 1.0) / 2.0,
+    }
+}
+
+struct Core {
+    heads: f64,
+    kv_heads: f64,
+    key_dim: f64,
+    value_dim: f64,
+    window: Option<f64>,
+    indexer: Option<Indexer>,
+}
+
+impl Core {
+    fn lower(&self, plan: &Plan, step: &Step<'_>, out: &mut Vec<Operator>) {
+        let dims = self.key_dim + self.value_dim;
+        let activation = plan.activation.bytes();
+        let kv_token = self.kv_heads * dims * plan.kv_bytes;
+        for chunk in step.prefill {
+            index(
+                plan,
+                self.indexer,
+                chunk.requests * pairs(chunk, None),
+                chunk.requests * chunk.new_tokens,
+                out,
+            );
+            let keep = self.indexer.map(|i| f64::from(i.top_k));
+            let limit = minimum(self.window, keep);
+            let seen = limit.map_or(chunk.past_tokens, |w| chunk.past_tokens.min(w)) + chunk.new_tokens;
+            let queries = chunk.requests * chunk.new_tokens;
+            out.push(Operator {
+                shape: Shape::PrefillAttention {
+                    requests: chunk.requests,
+                    new_tokens: chunk.new_tokens,
+                    past_tokens: chunk.past_tokens,
+                    heads: self.heads,
+                    head_dim: dims / 2.0,
+                },
+                // scores and weighted sum: 2·h·(d_k + d_v) per query–key pair
+                flops: Flops(2.0 * self.heads * dims * chunk.requests * pairs(chunk, limit)),
+                traffic: Traffic {
+                    kv: Bytes(chunk.requests * (seen + chunk.new_tokens) * kv_token),
+                    activations: Bytes(queries * self.heads * dims * activation),
+                    ..Traffic::default()
+                },
+                ..Operator::elementwise("prefill_attention", plan.activation, 0.0, 1.0)
+            });
+        }
+        for decode in step.decode {
+            index(plan, self.indexer, decode.rows * decode.context, decode.rows, out);
+            let keep = self.indexer.map(|i| f64::from(i.top_k));
+            let context = minimum(self.window, keep).map_or(decode.context, |w| decode.context.min(w));
+            out.push(Operator {
+                shape: Shape::DecodeAttention {
+                    rows: decode.rows,
+                    context,
+                    kv_heads: self.kv_heads,
+                    head_dim: dims / 2.0,
+                },
+                flops: Flops(2.0 * self.heads * dims * decode.rows * context),
+                traffic: Traffic {
+                    kv: Bytes(decode.rows * (context + 1.0) * kv_token),
+                    activations: Bytes(decode.rows * self.heads * dims * activation),
+                    ..Traffic::default()
+                },
+                ..Operator::elementwise("decode_attention", plan.activation, 0.0, 1.0)
+            });
+        }
+    }
+}
+
+fn minimum(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The indexer scores every position in 8 bit: 2·h_i·d_i per pair, d_i bytes (and a scale) per cached token.
+fn index(plan: &Plan, indexer: Option<Indexer>, pairs: f64, queries: f64, out: &mut Vec<Operator>) {
+    let Some(indexer) = indexer else { return };
+    let (heads, dim) = (f64::from(indexer.heads), f64::from(indexer.head_dim));
+    out.push(Operator {
+        flops: Flops(2.0 * heads * dim * pairs),
+        traffic: Traffic {
+            // every cached key once per query block of 64
+            kv: Bytes(pairs / queries.clamp(1.0, 64.0) * (dim + 4.0)),
+            activations: Bytes(queries * heads * dim * plan.activation.bytes()),
+            ..Traffic::default()
+        },
+        shape: Shape::PrefillAttention {
+            requests: 1.0,
+            new_tokens: queries,
+            past_tokens: 0.0,
+            heads,
+            head_dim: dim,
+        },
+        ..Operator::elementwise("sparse_indexer", plan.activation, 0.0, 2.0)
+    });
+}
+
+/// Multi-head latent attention. Prefill expands the latent to full keys and values; decode absorbs
+/// the up-projections into query and output and reads the latent itself (DeepSeek-V2, §2.1;
+/// FLOP counts as in EQUATIONS: core 2·h·s·(r + d_r) + 2·h·s·r).
+struct Latent {
+    heads: f64,
+    rank: f64,
+    nope: f64,
+    rope: f64,
+    value: f64,
+    indexer: Option<Indexer>,
+}
+
+impl Latent {
+    fn lower(&self, plan: &Plan, step: &Step<'_>, out: &mut Vec<Operator>) {
+        for chunk in step.prefill {
+            self.prefill(plan, chunk, out);
+        }
+        for decode in step.decode {
+            self.decode(plan, decode, out);
+        }
+    }
+
+    fn prefill(&self, plan: &Plan, chunk: &PrefillChunk, out: &mut Vec<Operator>) {
+        let dims = self.nope + self.rope + self.value;
+        let keep = self.indexer.map(|i| f64::from(i.top_k));
+        let queries = chunk.requests * chunk.new_tokens;
+        index(plan, self.indexer, chunk.requests * pairs(chunk, None), queries, out);
+        let context = chunk.requests * (chunk.past_tokens + chunk.new_tokens);
+        out.push(Operator {
+            shape: Shape::PrefillAttention {
+                requests: chunk.requests,
+                new_tokens: chunk.new_tokens,
+                past_tokens: chunk.past_tokens,
+                heads: self.heads,
+                head_dim: dims / 2.0,
+            },
+            flops: Flops(2.0 * self.heads * dims * chunk.requests * pairs(chunk, keep)),
+            traffic: Traffic {
+                kv: Bytes((context + queries) * (self.rank + self.rope) * plan.kv_bytes),
+                activations: Bytes((queries + context) * self.heads * dims * plan.activation.bytes()),
+                ..Traffic::default()
+            },
+            ..Operator::elementwise("prefill_attention", plan.activation, 0.0, 1.0)
+        });
+    }
+
+    fn decode(&self, plan: &Plan, decode: &DecodeRows, out: &mut Vec<Operator>) {
+        let activation = plan.activation.bytes();
+        let rows = decode.rows;
+        let absorbed = self.heads * (self.nope + self.value) * self.rank;
+        out.push(Operator {
+            shape: Shape::Gemm { m: rows, n: self.heads * (self.nope + self.value), k: self.rank },
+            flops: Flops(2.0 * rows * absorbed),
+            traffic: Traffic {
+                weights: Bytes(absorbed * activation),
+                activations: Bytes(
+                    rows * self.heads * (self.nope + self.value + 2.0 * self.rank) * activation,
+                ),
+                ..Traffic::default()
+            },
+            ..Operator::elementwise("absorbed_projections", plan.activation, 0.0, 2.0)
+        });
+        index(plan, self.indexer, rows * decode.context, rows, out);
+        let context = self.indexer.map_or(decode.context, |i| decode.context.min(f64::from(i.top_k)));
+        let latent = self.rank + self.rope;
+        out.push(Operator {
+            shape: Shape::DecodeAttention { rows, context, kv_heads: 1.0, head_dim: latent },
+            flops: Flops(2.0 * self.heads * (latent + self.rank) * rows * context),
+            traffic: Traffic {
+                kv: Bytes(rows * (context + 1.0) * latent * plan.kv_bytes),
+                activations: Bytes(rows * self.heads * (latent + self.rank) * activation),
+                ..Traffic::default()
+            },
+            ..Operator::elementwise("decode_attention", plan.activation, 0.0, 1.0)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(new_tokens: f64, past_tokens: f64) -> PrefillChunk {
+        PrefillChunk { requests: 1.0, new_tokens, past_tokens, last: true }
+    }
+
+    #[test]
+    fn causal_pairs_by_hand() {
+        // 3 new tokens on a past of 2: 3 + 4 + 5 = 12
+        assert_eq!(pairs(&chunk(3.0, 2.0), None), 12.0);
+        // window 4: 3 + 4 + 4 = 11
+        assert_eq!(pairs(&chunk(3.0, 2.0), Some(4.0)), 11.0);
+        // window smaller than the past: 3 × 1
+        assert_eq!(pairs(&chunk(3.0, 2.0), Some(1.0)), 3.0);
+    }
+
+    #[test]
+    fn a_wide_window_changes_nothing() {
+        assert_eq!(pairs(&chunk(100.0, 20.0), Some(1e6)), pairs(&chunk(100.0, 20.0), None));
+    }
+
+    #[test]
+    fn chunking_keeps_the_number_of_pairs() {
+        let whole = pairs(&chunk(1000.0, 0.0), Some(300.0));
+        let halves = pairs(&chunk(500.0, 0.0), Some(300.0)) + pairs(&chunk(500.0, 500.0), Some(300.0));
+        assert!((whole - halves).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,76 @@
+//! Mixture-of-experts layers: routed experts of the busiest rank and the exchange of tokens.
+
+use super::operator::{Collective, Operator, Shape, Traffic};
+use super::plan::{GroupPlan, Plan};
+use crate::spec::model::FeedForward;
+use crate::units::{Bytes, Flops};
+
+/// Experts that at least one of `tokens` tokens is routed to, of `local` held, when every token
+/// picks `top_k` of `experts` uniformly: local·(1 − (1 − k/E)^T).
+///
+/// Real routers are skewed, so fewer experts are hit at small batch than this says.
+#[must_use]
+pub(super) fn active_experts(local: f64, experts: f64, top_k: f64, tokens: f64) -> f64 {
+    let miss = (1.0 - top_k / experts).max(0.0);
+    (local * (1.0 - miss.powf(tokens))).max(local.min(top_k.min(tokens * top_k) * local / experts))
+}
+
+/// Appends the routed experts of one layer and, with data-parallel attention, the exchange of tokens.
+pub(super) fn lower(plan: &Plan, group: &GroupPlan, tokens: f64, out: &mut Vec<Operator>) {
+    let FeedForward::Moe { experts, top_k, intermediate_size, gated, .. } = group.feed_forward else {
+        return;
+    };
+    let p = plan.parallelism;
+    let (e, k) = (f64::from(experts), f64::from(top_k));
+    let ep = f64::from(p.ep.max(1));
+    let cut = (f64::from(p.tp * p.dp) / ep).max(1.0);
+    let width = group.feed_forward.expert_width(plan.hidden as u64) as f64;
+    let inter = (intermediate_size as f64 / cut).ceil();
+    let all_tokens = tokens * f64::from(p.dp);
+    let local = e / ep;
+    let active = active_experts(local, e, k, all_tokens);
+    let copies = all_tokens * k / ep;
+    let up = if gated { 2.0 * inter } else { inter };
+    let format = plan.experts_format;
+    let activation = plan.activation.bytes();
+    if p.dp > 1 {
+        // each rank sends its tokens to the ranks of their experts and gets the results back
+        let remote = tokens * k.min(ep) * width * (1.0 - 1.0 / ep.max(f64::from(p.dp)));
+        let ranks = p.ep.max(p.dp);
+        for (label, bytes) in [
+            ("expert_dispatch", remote * format.math.bytes().min(activation)),
+            ("expert_combine", remote * activation),
+        ] {
+            out.push(Operator::collective(label, Collective::AllToAll, plan.activation, ranks, bytes));
+        }
+    }
+    out.push(Operator {
+        label: "experts",
+        shape: Shape::Experts { copies, active, local, width, intermediate: inter },
+        weights: format.weights,
+        math: format.math,
+        repeat: 1.0,
+        // gate, up and down: 2·(up + F)·D per routed token
+        flops: Flops(2.0 * copies * width * (up + inter)),
+        traffic: Traffic {
+            weights: Bytes(active * width * (up + inter) * format.bytes_per_weight),
+            // permute, activation and un-permute pass every copy about four times each way
+            activations: Bytes(copies * (4.0 * width + 2.0 * (up + inter)) * activation),
+            ..Traffic::default()
+        },
+        launches: 6.0,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_token_hits_its_own_experts() {
+        assert!((active_experts(128.0, 128.0, 8.0, 1.0) - 8.0).abs() < 1e-9);
+        // two tokens, 8 of 128 each: 128·(1 − (15/16)²) = 15.5
+        assert!((active_experts(128.0, 128.0, 8.0, 2.0) - 15.5).abs() < 1e-9);
+        assert!((active_experts(16.0, 128.0, 8.0, 1e6) - 16.0).abs() < 1e-9);
+    }
+}

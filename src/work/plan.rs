@@ -1,0 +1,190 @@
+//! What a deployment does for every step, on the busiest rank: shapes already divided by the
+//! parallelism, formats already decided.
+
+use crate::spec::formats::Format;
+use crate::spec::model::{FeedForward, Linear, Mixer, Split, TensorClass};
+use crate::spec::{DataType, Deployment, Formats, ModelSpec, Parallelism};
+
+/// What-if changes to a model.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
+pub struct Overrides {
+    /// Keep only so many layers (depth pruning); groups shrink in proportion.
+    pub layers: Option<u32>,
+    /// Replace every attention and dense feed-forward matrix by two of this rank, where that is smaller.
+    pub low_rank: Option<u32>,
+    /// Share of feed-forward activations that are zero and whose weights are skipped in decode, 0 to 1.
+    pub activation_sparsity: f64,
+    /// Weights kept in host memory and read over the host link in every step, in bytes per accelerator.
+    pub offloaded_weight_bytes: f64,
+}
+
+/// A linear layer of one rank.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LinearPlan {
+    pub label: &'static str,
+    pub class: TensorClass,
+    /// Output width on this rank.
+    pub n: f64,
+    /// Input width on this rank.
+    pub k: f64,
+    /// Matrices one after another (2 with a low-rank override).
+    pub factors: f64,
+    pub format: Format,
+    /// Bytes of its weights on this rank.
+    pub weight_bytes: f64,
+    /// Its partial sums are all-reduced over the tensor-parallel group.
+    pub reduced: bool,
+}
+
+/// A group of identical layers of one rank.
+#[derive(Debug, Clone)]
+pub(super) struct GroupPlan {
+    pub count: f64,
+    pub mixer: Mixer,
+    pub feed_forward: FeedForward,
+    pub before: Vec<LinearPlan>,
+    pub after: Vec<LinearPlan>,
+    pub feed_forward_linears: Vec<LinearPlan>,
+    /// Elementwise traffic per token (elements) and kernels of one layer.
+    pub elementwise_elements: f64,
+    pub elementwise_launches: f64,
+}
+
+/// A deployment of a model, ready to lower steps.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub(super) groups: Vec<GroupPlan>,
+    pub(super) lm_head: LinearPlan,
+    pub(super) hidden: f64,
+    pub(super) vocab: f64,
+    pub(super) parallelism: Parallelism,
+    pub(super) activation: DataType,
+    pub(super) kv_bytes: f64,
+    pub(super) overrides: Overrides,
+    pub(super) experts_format: Format,
+}
+
+/// Width of one rank's share; widths that do not divide are padded up, as engines do.
+fn share(width: u64, ranks: u32) -> f64 {
+    width.div_ceil(u64::from(ranks.max(1))) as f64
+}
+
+impl Plan {
+    /// Divides the model over the ranks of the deployment. The deployment must have passed
+    /// [`crate::spec::check::check_deployment`].
+    #[must_use]
+    pub fn new(model: &ModelSpec, deployment: &Deployment, formats: &Formats, overrides: Overrides) -> Self {
+        let d = u64::from(model.hidden_size);
+        let p = deployment.parallelism;
+        let whole = f64::from(model.layer_count().max(1));
+        let kept = overrides.layers.map_or(1.0, |l| f64::from(l) / whole);
+        let linear = |l: &Linear| linear_plan(l, p.tp, formats, overrides.low_rank);
+        let groups = model
+            .layers
+            .iter()
+            .map(|group| {
+                let mixer = merge(group.mixer.linears(d).iter().map(linear));
+                let feed_forward_linears = merge(group.feed_forward.linears(d).iter().map(linear));
+                let split = mixer.iter().position(|l| l.reduced).unwrap_or(mixer.len());
+                let (before, after) = mixer.split_at(split);
+                let (elements, launches) =
+                    elementwise(group.mixer.window(), &mixer, &feed_forward_linears, d);
+                GroupPlan {
+                    count: f64::from(group.count) * kept,
+                    mixer: group.mixer.clone(),
+                    feed_forward: group.feed_forward.clone(),
+                    before: before.to_vec(),
+                    after: after.to_vec(),
+                    feed_forward_linears,
+                    elementwise_elements: elements,
+                    elementwise_launches: launches,
+                }
+            })
+            .collect();
+        let head = Linear::new("lm_head", TensorClass::LmHead, d, model.vocab_size.into(), Split::Columns);
+        Self {
+            groups,
+            lm_head: linear_plan(&head, p.tp, formats, None),
+            hidden: d as f64,
+            vocab: f64::from(model.vocab_size),
+            parallelism: p,
+            activation: formats.activations,
+            kv_bytes: formats.kv_cache.bytes(),
+            overrides,
+            experts_format: formats.of(TensorClass::Experts),
+        }
+    }
+}
+
+fn linear_plan(linear: &Linear, tp: u32, formats: &Formats, low_rank: Option<u32>) -> LinearPlan {
+    let (n, k) = match linear.split {
+        Split::Columns => (share(linear.outputs, tp), linear.inputs as f64),
+        Split::Rows => (linear.outputs as f64, share(linear.inputs, tp)),
+        // divided until one KV head is left, then replicated
+        Split::KvHeads(heads) => (share(linear.outputs, tp.min(heads)), linear.inputs as f64),
+        Split::Replicated => (linear.outputs as f64, linear.inputs as f64),
+    };
+    let format = formats.of(linear.class);
+    let mut plan = LinearPlan {
+        label: linear.label,
+        class: linear.class,
+        n,
+        k,
+        factors: 1.0,
+        format,
+        weight_bytes: n * k * format.bytes_per_weight,
+        reduced: linear.split == Split::Rows,
+    };
+    let factorable = matches!(linear.class, TensorClass::Attention | TensorClass::Mlp);
+    if let Some(rank) = low_rank.map(f64::from).filter(|r| factorable && r * (n + k) < n * k) {
+        // W (n × k) ≈ U (n × r) · V (r × k): as one product of the same FLOPs and bytes
+        plan.k = rank * (n + k) / n;
+        plan.factors = 2.0;
+        plan.weight_bytes = plan.n * plan.k * format.bytes_per_weight;
+    }
+    plan
+}
+
+/// Consecutive layers of one label run as one GEMM.
+fn merge(linears: impl Iterator<Item = LinearPlan>) -> Vec<LinearPlan> {
+    let mut merged: Vec<LinearPlan> = vec![];
+    for next in linears {
+        match merged.last_mut() {
+            Some(last) if last.label == next.label && (last.k - next.k).abs() < 0.5 => {
+                last.n += next.n;
+                last.weight_bytes += next.weight_bytes;
+            }
+            _ => merged.push(next),
+        }
+    }
+    merged
+}
+
+/// Elementwise work of one layer: elements moved per token and kernels started.
+///
+/// Two fused add-and-norms move 2·4·D, rotary embedding and KV write 2·N(qkv), the gated activation
+/// 1.5·N(gate_up) (reads 2F, writes F). Source: EQUATIONS in docs/DESIGN.md, derived from vLLM's
+/// fused kernels.
+fn elementwise(
+    _window: Option<u32>,
+    mixer: &[LinearPlan],
+    feed_forward: &[LinearPlan],
+    hidden: u64,
+) -> (f64, f64) {
+    let norm = 4.0 * hidden as f64;
+    let mut elements = 0.0;
+    let mut launches = 0.0;
+    if let Some(first) = mixer.first() {
+        elements += norm + 2.0 * first.n;
+        launches += 2.0;
+    }
+    if !feed_forward.is_empty() {
+        elements += norm;
+        launches += 1.0;
+    }
+    for up in feed_forward.iter().filter(|l| l.label.ends_with("up_proj") && l.class != TensorClass::Router) {
+        elements += 1.5 * up.n;
+        launches += 1.0;
+    }
+    (elements, launches)
+}

@@ -1,0 +1,34 @@
+//! Linear attention and state space: a state per sequence is read and written in every step,
+//! whatever the context.
+
+use super::Step;
+use super::operator::{Operator, Shape, Traffic};
+use super::plan::{GroupPlan, Plan};
+use crate::units::{Bytes, Flops};
+
+/// Appends the scan of one layer: per token about 6 operations per state element (decay, outer
+/// product, read-out), convolution 2·taps per channel. The state is read and written once per
+/// sequence in decode and once per chunk of 64 tokens in prefill.
+///
+/// Source of the byte counts: state sizes as vLLM allocates them; the operation count is derived
+/// here from S ← a·S + k vᵀ, o = S q (2 + 2 + 2 per element).
+pub(super) fn lower(plan: &Plan, group: &GroupPlan, step: &Step<'_>, tokens: f64, out: &mut Vec<Operator>) {
+    let state = group.mixer.state_bytes() as f64 / f64::from(plan.parallelism.tp);
+    if state <= 0.0 {
+        return;
+    }
+    let channels = group.mixer.conv_channels() as f64 / f64::from(plan.parallelism.tp);
+    let prefill_tokens = tokens - step.decode_rows();
+    let sequences: f64 = step.prefill.iter().map(|c| c.requests).sum::<f64>() + step.decode_rows();
+    let passes = step.decode_rows() + (prefill_tokens / 64.0).max(sequences - step.decode_rows());
+    out.push(Operator {
+        shape: Shape::Recurrent { tokens, sequences },
+        flops: Flops(tokens * (6.0 * state / 4.0 + 8.0 * channels)),
+        traffic: Traffic {
+            kv: Bytes(2.0 * passes * state),
+            activations: Bytes(4.0 * tokens * channels * plan.activation.bytes()),
+            ..Traffic::default()
+        },
+        ..Operator::elementwise("state_update", plan.activation, 0.0, 3.0)
+    });
+}
