@@ -3,11 +3,15 @@
 //! engine's scheduler.
 
 mod coefficients;
+mod engine;
 mod kernel;
 mod line;
 mod soft_roofline;
+mod step;
 
 pub use coefficients::{CoefficientError, Coefficients, OperatorClass};
+pub use engine::EngineTerms;
 pub use kernel::{Device, Launch};
 pub use line::{Bound, Line};
 pub use soft_roofline::{SoftRoofline, TwoRegime};
+pub use step::{StepTime, StepTimer};

@@ -1,0 +1,135 @@
+//! The step time: the one function that every answer and the simulator call.
+
+use super::engine::EngineTerms;
+use super::kernel::{Device, Launch};
+use super::line::{Bound, Line};
+use crate::units::{Bytes, Flops, Seconds};
+use crate::work::{Operator, Plan, Step};
+
+/// A plan on a device under an engine.
+#[derive(Debug, Clone)]
+pub struct StepTimer {
+    plan: Plan,
+    device: Device,
+    terms: EngineTerms,
+    decode_launch: Launch,
+    layers: f64,
+}
+
+/// Totals of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StepTime {
+    /// Wall time of the step.
+    pub seconds: Seconds,
+    /// Device time in which the arithmetic ran at its peak: Σ FLOPs/peak. Over the wall time it is the MFU.
+    pub compute_seconds: Seconds,
+    /// Bytes through device memory; over wall time and peak bandwidth it is the MBU.
+    pub memory_bytes: Bytes,
+}
+
+impl StepTimer {
+    /// Puts a plan on a device. `layers` is the number of layers (for the prefill floor).
+    #[must_use]
+    pub fn new(plan: Plan, device: Device, terms: EngineTerms, enforce_eager: bool, layers: f64) -> Self {
+        let decode_launch = if terms.decode_graphs && !enforce_eager { Launch::Graph } else { Launch::Eager };
+        Self { plan, device, terms, decode_launch, layers }
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Engine terms in force.
+    #[must_use]
+    pub fn terms(&self) -> &EngineTerms {
+        &self.terms
+    }
+
+    /// Time of one step. `scratch` is cleared and reused, so that millions of calls allocate nothing.
+    pub fn time(&self, step: &Step<'_>, scratch: &mut Vec<Operator>) -> StepTime {
+        scratch.clear();
+        self.plan.lower(step, scratch);
+        let mut total = StepTime::default();
+        let mut launches = 0.0;
+        for operator in scratch.iter() {
+            let (seconds, _) = self.device.seconds(operator);
+            total.seconds.0 += seconds * operator.repeat;
+            launches += operator.launches * operator.repeat;
+            let peak = self.device.peak(operator.math);
+            if peak > 0.0 {
+                total.compute_seconds.0 += operator.flops.0 * operator.repeat / peak;
+            }
+            total.memory_bytes.0 += operator.traffic.memory().0 * operator.repeat;
+        }
+        let [slowdown, gap, host] = self.engine(step, total.seconds.0, launches);
+        total.seconds.0 += slowdown + gap + host;
+        total
+    }
+
+    /// The same as lines of a breakdown, which sum to it.
+    #[must_use]
+    pub fn lines(&self, step: &Step<'_>) -> Vec<Line> {
+        let mut operators = vec![];
+        self.plan.lower(step, &mut operators);
+        let mut lines: Vec<Line> = vec![];
+        for line in operators.iter().map(|o| self.device.line(o)) {
+            match lines.iter_mut().find(|l| l.label == line.label) {
+                Some(same) => merge(same, &line),
+                None => lines.push(line),
+            }
+        }
+        let launches = operators.iter().map(|o| o.launches * o.repeat).sum();
+        let device: f64 = lines.iter().map(|l| l.seconds.0).sum();
+        let [slowdown, gap, host] = self.engine(step, device, launches);
+        for (label, seconds) in
+            [("engine_prefill_slowdown", slowdown), ("host_launch_gap", gap), ("engine_step", host)]
+        {
+            if seconds > 0.0 {
+                lines.push(Line {
+                    label,
+                    count: 1.0,
+                    seconds: Seconds(seconds),
+                    flops: Flops::ZERO,
+                    bytes: Bytes::ZERO,
+                    bound: Bound::Host,
+                });
+            }
+        }
+        lines
+    }
+
+    /// What the engine adds to `device` seconds of kernels: slowdown of prefill, waiting for the host's
+    /// launches, host time per step.
+    ///
+    /// step = max(s·t, κ·L, launches·t_launch) + t_step + t_row·rows, with s = 1 and κ = 0 in steps
+    /// without prefill tokens. Source: SERVING section 3.
+    fn engine(&self, step: &Step<'_>, device: f64, launches: f64) -> [f64; 3] {
+        let t = &self.terms;
+        let host = 1e-6 * (t.step_us + t.row_us * step.sampled());
+        if step.prefill.is_empty() {
+            let gap = self.device.host_gap(launches, device, self.decode_launch, t.host_slowdown);
+            return [0.0, gap, host];
+        }
+        let slowdown = device * (t.prefill_scale - 1.0);
+        let busy = device + slowdown;
+        let floor = 1e-3 * t.prefill_floor_ms * self.layers - busy;
+        let gap = match self.decode_launch {
+            Launch::Graph => 0.0,
+            Launch::Eager => self.device.host_gap(launches, busy, Launch::Eager, t.host_slowdown),
+        };
+        [slowdown, gap.max(floor).max(0.0), host]
+    }
+}
+
+/// Adds a line of the same label; the longer one says what bounds it.
+fn merge(into: &mut Line, other: &Line) {
+    if other.seconds > into.seconds {
+        into.bound = other.bound;
+    }
+    into.count += other.count;
+    into.seconds += other.seconds;
+    into.flops += other.flops;
+    into.bytes += other.bytes;
+}
