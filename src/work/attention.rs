@@ -55,6 +55,16 @@ pub(super) fn lower(plan: &Plan, group: &GroupPlan, step: &Step<'_>, out: &mut V
             };
             latent.lower(plan, step, out);
         }
+        Mixer::Compressed { heads, head_dim, window, ratio, indexer, .. } => {
+            let compressed = Compressed {
+                heads: per_rank(heads, tp),
+                dim: f64::from(head_dim),
+                window: f64::from(window),
+                ratio: f64::from(ratio),
+                indexer,
+            };
+            compressed.lower(plan, step, out);
+        }
         _ => {}
     }
 }
@@ -250,6 +260,76 @@ impl Latent {
             },
             ..Operator::elementwise("decode_attention", plan.activation, 0.0, 1.0)
         });
+    }
+}
+
+/// A sliding window and a compressed past (DeepSeek V4): one shared key–value head, an entry per
+/// `ratio` tokens, of which an indexer may pick `top_k`.
+struct Compressed {
+    heads: f64,
+    dim: f64,
+    window: f64,
+    ratio: f64,
+    indexer: Option<Indexer>,
+}
+
+impl Compressed {
+    /// Entries attended to, summed over so many queries with so many query–key pairs.
+    fn entries(&self, pairs: f64, queries: f64) -> f64 {
+        if self.ratio < 1.0 {
+            return 0.0;
+        }
+        let keep = self.indexer.map_or(f64::INFINITY, |i| f64::from(i.top_k));
+        (pairs / self.ratio).min(keep * queries)
+    }
+
+    fn lower(&self, plan: &Plan, step: &Step<'_>, out: &mut Vec<Operator>) {
+        let entry = self.dim * plan.kv_bytes;
+        let query = 2.0 * self.heads * self.dim * plan.activation.bytes();
+        let compressed = |pairs: f64| if self.ratio < 1.0 { 0.0 } else { pairs / self.ratio };
+        for chunk in step.prefill {
+            let all = chunk.requests * pairs(chunk, None);
+            let queries = chunk.requests * chunk.new_tokens;
+            index(plan, self.indexer, compressed(all), queries, out);
+            let context = chunk.past_tokens + chunk.new_tokens;
+            let seen = chunk.requests * (context.min(self.window + chunk.new_tokens) + compressed(context));
+            let attended = chunk.requests * pairs(chunk, Some(self.window)) + self.entries(all, queries);
+            out.push(Operator {
+                shape: Shape::PrefillAttention {
+                    requests: chunk.requests,
+                    new_tokens: chunk.new_tokens,
+                    past_tokens: chunk.past_tokens,
+                    heads: self.heads,
+                    head_dim: self.dim,
+                },
+                flops: Flops(4.0 * self.heads * self.dim * attended),
+                traffic: Traffic {
+                    kv: Bytes((seen + queries) * entry),
+                    activations: Bytes(queries * query),
+                    ..Traffic::default()
+                },
+                ..Operator::elementwise("prefill_attention", plan.activation, 0.0, 2.0)
+            });
+        }
+        for decode in step.decode {
+            index(plan, self.indexer, compressed(decode.rows * decode.context), decode.rows, out);
+            let context = decode.context.min(self.window) + self.entries(decode.context, 1.0);
+            out.push(Operator {
+                shape: Shape::DecodeAttention {
+                    rows: decode.rows,
+                    context,
+                    kv_heads: 1.0,
+                    head_dim: self.dim,
+                },
+                flops: Flops(4.0 * self.heads * self.dim * decode.rows * context),
+                traffic: Traffic {
+                    kv: Bytes(decode.rows * (context + 1.0) * entry),
+                    activations: Bytes(decode.rows * query),
+                    ..Traffic::default()
+                },
+                ..Operator::elementwise("decode_attention", plan.activation, 0.0, 2.0)
+            });
+        }
     }
 }
 

@@ -87,8 +87,7 @@ impl Plan {
                 let feed_forward_linears = merge(group.feed_forward.linears(d).iter().map(linear));
                 let split = mixer.iter().position(|l| l.reduced).unwrap_or(mixer.len());
                 let (before, after) = mixer.split_at(split);
-                let (elements, launches) =
-                    elementwise(group.mixer.window(), &mixer, &feed_forward_linears, d);
+                let (elements, launches) = elementwise(&mixer, &feed_forward_linears, d);
                 GroupPlan {
                     count: f64::from(group.count) * kept,
                     mixer: group.mixer.clone(),
@@ -165,12 +164,7 @@ fn merge(linears: impl Iterator<Item = LinearPlan>) -> Vec<LinearPlan> {
 /// Two fused add-and-norms move 2·4·D, rotary embedding and KV write 2·N(qkv), the gated activation
 /// 1.5·N(gate_up) (reads 2F, writes F). Source: EQUATIONS in docs/DESIGN.md, derived from vLLM's
 /// fused kernels.
-fn elementwise(
-    _window: Option<u32>,
-    mixer: &[LinearPlan],
-    feed_forward: &[LinearPlan],
-    hidden: u64,
-) -> (f64, f64) {
+fn elementwise(mixer: &[LinearPlan], feed_forward: &[LinearPlan], hidden: u64) -> (f64, f64) {
     let norm = 4.0 * hidden as f64;
     let mut elements = 0.0;
     let mut launches = 0.0;
