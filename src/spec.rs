@@ -7,6 +7,7 @@ pub mod deployment;
 pub mod dtype;
 mod error;
 pub mod formats;
+pub mod hf;
 pub mod model;
 pub mod workload;
 

@@ -1,0 +1,116 @@
+//! Reader for the `config.json` of Hugging Face models. The frame parses, finds the language
+//! model's object, refuses what is no language model and dispatches by `model_type`; a family
+//! turns fields into layers.
+
+mod decoder;
+mod dense;
+mod fields;
+mod json;
+mod latent;
+mod moe;
+mod mtp;
+mod quantization;
+mod refuse;
+mod unknown;
+mod vision;
+mod windows;
+
+use std::path::Path;
+
+use super::{ModelSpec, SpecError};
+pub(crate) use fields::Fields;
+
+/// Reads the language model's object of a configuration.
+pub(crate) type Reader = fn(&Fields<'_>) -> Result<ModelSpec, SpecError>;
+
+/// A `model_type` with its reader.
+pub(crate) type Family = (&'static str, Reader);
+
+/// All families, by room.
+const FAMILIES: &[&[Family]] = &[dense::FAMILIES, moe::FAMILIES, latent::FAMILIES];
+
+/// Objects that hold the language model of a multi-modal configuration, in the order in which they are tried.
+const LANGUAGE_OBJECTS: [&str; 5] =
+    ["text_config", "llm_config", "language_config", "thinker_config", "text_model_config"];
+
+/// Reads a `config.json`. `file` names it in messages; the model is named after its repository
+/// (`_name_or_path`) or else after the file's folder.
+///
+/// # Errors
+/// When the text is no JSON object, describes no autoregressive language model, or lacks or
+/// distorts a field that is needed; the message names the key, the value and the fix.
+pub fn read_config(text: &str, file: &str) -> Result<ModelSpec, SpecError> {
+    let map = json::parse(text, file)?;
+    let root = Fields::new(&map, file);
+    refuse::check(&root)?;
+    let fields = language_fields(&root)?;
+    let (outer, inner) = (architecture(&root)?, architecture(&fields)?);
+    let named = [&outer, &inner].into_iter().flatten().find_map(|name| Some((name.clone(), reader(name)?)));
+    let (architecture, mut spec) = match named {
+        Some((name, read)) => (name, read(&fields)?),
+        None => unknown::read(&fields, inner.or(outer))?,
+    };
+    spec.architecture = architecture;
+    spec.id = name_of(&root, file)?;
+    if spec.vision.is_none() {
+        spec.vision = vision::read(&root)?;
+    }
+    if spec.mtp.is_none() {
+        spec.mtp = mtp::read(&fields, &spec)?;
+    }
+    spec.checkpoint = quantization::read(&fields)?;
+    spec.validate(file)?;
+    Ok(spec)
+}
+
+/// The reader of a `model_type`.
+fn reader(name: &str) -> Option<Reader> {
+    FAMILIES.iter().flat_map(|f| f.iter()).find(|(n, _)| *n == name).map(|(_, read)| *read)
+}
+
+/// The object of the language model, however deep it lies.
+fn language_fields<'a>(root: &Fields<'a>) -> Result<Fields<'a>, SpecError> {
+    let mut fields = root.clone();
+    'deeper: for _ in 0..3 {
+        for key in LANGUAGE_OBJECTS {
+            if fields.has(key)
+                && let Some(nested) = fields.nested(key)?
+            {
+                fields = nested;
+                continue 'deeper;
+            }
+        }
+        break;
+    }
+    Ok(fields)
+}
+
+/// `model_type`, or else the known one that the architecture's class name contains
+/// (`Qwen2MoeForCausalLM` → `qwen2_moe`).
+fn architecture(fields: &Fields<'_>) -> Result<Option<String>, SpecError> {
+    if let Some(name) = fields.text("model_type")? {
+        return Ok(Some(name.to_owned()));
+    }
+    let classes = fields.texts("architectures")?.unwrap_or_default();
+    let Some(class) = classes.first() else { return Ok(None) };
+    let end = ["For", "LMHead", "Model"].iter().filter_map(|end| class.find(end)).min();
+    let stem = class.get(..end.unwrap_or(class.len())).unwrap_or(class).to_ascii_lowercase();
+    let bare = |name: &str| name.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+    let known = FAMILIES.iter().flat_map(|f| f.iter()).find(|(name, _)| bare(name) == stem);
+    Ok(known.map(|(name, _)| (*name).to_owned()))
+}
+
+/// A name for the model: its repository, else the folder of a `config.json`, else the file's stem.
+fn name_of(root: &Fields<'_>, file: &str) -> Result<String, SpecError> {
+    if let Some(name) = root.text("_name_or_path")?.filter(|n| n.contains('/') && !n.starts_with(['/', '.']))
+    {
+        return Ok(name.to_owned());
+    }
+    let path = Path::new(file);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let folder = path.parent().and_then(Path::file_name).map(|f| f.to_string_lossy());
+    Ok(match folder {
+        Some(folder) if stem == "config" => folder.into_owned(),
+        _ => stem.into_owned(),
+    })
+}
