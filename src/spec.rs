@@ -2,6 +2,7 @@
 //! Nothing in this room knows a formula of time.
 
 pub mod accelerator;
+pub mod catalog;
 mod check;
 pub mod deployment;
 pub mod dtype;

@@ -72,9 +72,10 @@ pub struct Accelerator {
     /// Memory type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_type: Option<String>,
-    /// Memory as sold, in decimal gigabytes.
+    /// Memory as sold, in the vendor's gigabytes; most vendors mean 2³⁰ bytes.
     pub memory_gb: Sourced,
-    /// Memory that a program sees (`cudaMemGetInfo` total), in GiB, where it was measured.
+    /// Memory that a program sees (`cudaMemGetInfo` total), in GiB: measured, or derived from the
+    /// size as sold by the rule that its source names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visible_memory_gib: Option<Sourced>,
     /// Peak memory bandwidth in GB/s.
@@ -184,9 +185,8 @@ impl Accelerator {
         BytesPerSecond(self.memory_bandwidth_gb_per_s.value * 1e9)
     }
 
-    /// Memory that a program can use: the measured visible memory, else the nominal size.
-    /// Sizes as sold are decimal for some vendors and binary for others; without a measurement the
-    /// decimal (smaller) reading is taken.
+    /// Memory that a program can use: the visible memory, which every file of the catalog states.
+    /// A user's file without it is read as decimal gigabytes, the smaller of the two meanings.
     #[must_use]
     pub fn memory(&self) -> Bytes {
         self.visible_memory_gib

@@ -1,0 +1,13 @@
+//! The catalogs: accelerators, models and calibrations, embedded in the binary and overridden by
+//! the user's directories. Names are found in a table of headers; only the file asked for is parsed.
+
+mod accelerators;
+mod directories;
+mod files;
+mod header;
+mod resolve;
+
+pub use accelerators::{accelerator, accelerators, parse_gpu_count};
+pub use directories::Directories;
+pub use files::{CatalogFile, Kind, files, read_text};
+pub use header::Header;
