@@ -9,6 +9,7 @@ pub mod dtype;
 mod error;
 pub mod formats;
 pub mod hf;
+pub mod import;
 pub mod model;
 pub mod workload;
 

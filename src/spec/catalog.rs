@@ -5,9 +5,11 @@ mod accelerators;
 mod directories;
 mod files;
 mod header;
+mod models;
 mod resolve;
 
 pub use accelerators::{accelerator, accelerators, parse_gpu_count};
 pub use directories::Directories;
 pub use files::{CatalogFile, Kind, files, read_text};
 pub use header::Header;
+pub use models::{model, models, read_model, short_id};
