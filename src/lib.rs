@@ -5,6 +5,7 @@
 //! bytes) → [`time`] (seconds per operator) → [`answer`] (one file a question) → [`report`].
 //! `docs/DESIGN.md` draws the house.
 
+pub mod answer;
 pub mod spec;
 pub mod time;
 pub mod units;

@@ -60,6 +60,14 @@ impl Formats {
         self.by_class[class as usize]
     }
 
+    /// Format of the class that holds most of the model's parameters.
+    #[must_use]
+    pub fn main(&self, model: &ModelSpec) -> Format {
+        let parameters = model.parameters();
+        let largest = parameters.by_class.iter().max_by_key(|(_, n)| **n);
+        self.of(largest.map_or(TensorClass::Mlp, |(class, _)| *class))
+    }
+
     /// Decides all formats.
     ///
     /// # Errors

@@ -1,0 +1,12 @@
+//! One file per question. Nothing in this room prints.
+
+mod cost;
+mod estimate;
+mod interval;
+
+pub use cost::{Cost, CostInputs};
+pub use estimate::{
+    Breakdown, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question, Throughput,
+    TpotDefinition, Utilization, estimate,
+};
+pub use interval::{Interval, Intervals};

@@ -1,0 +1,369 @@
+//! `estimate`: latency, throughput and cost of one deployment under a static batch or a closed loop.
+
+mod estimator;
+mod latency;
+
+use serde::Serialize;
+use std::str::FromStr;
+
+use super::cost::{Cost, CostInputs};
+use super::interval::{Intervals, Regime};
+use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
+use crate::time::Line;
+use crate::work::Overrides;
+
+pub use estimator::Estimator;
+pub use latency::Latency;
+
+/// Images sent with every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Images {
+    /// Images per request.
+    pub count: u32,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// How TPOT is printed. The prediction itself is always vLLM's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TpotDefinition {
+    /// (E2E − TTFT) / (N − 1): vLLM, `GenAI-Perf`, `AIPerf`.
+    #[default]
+    Vllm,
+    /// (E2E − TTFT) / N.
+    PerToken,
+    /// E2E / N: the first token included, as LLMPerf's inter-token latency.
+    Inclusive,
+}
+
+impl FromStr for TpotDefinition {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        match text {
+            "vllm" => Ok(Self::Vllm),
+            "per-token" => Ok(Self::PerToken),
+            "inclusive" => Ok(Self::Inclusive),
+            _ => Err(SpecError::Usage(format!(
+                "`{text}` is no TPOT definition; use vllm, per-token or inclusive (see `foretoken explain tpot`)"
+            ))),
+        }
+    }
+}
+
+/// Everything else that a question may say.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Options {
+    /// Changes to the model.
+    pub overrides: Overrides,
+    /// Images per request.
+    pub images: Option<Images>,
+    /// Round trip to the client in seconds.
+    pub network_rtt_s: f64,
+    /// The cached prefix lies in host memory and crosses the host link first.
+    pub kv_offload: bool,
+    /// Bytes per second at which a cold start reads the weights; none without a cold start.
+    pub cold_start_bytes_per_s: Option<f64>,
+    /// Definition under which TPOT is reported.
+    pub tpot_definition: TpotDefinition,
+    /// Money.
+    pub cost: CostInputs,
+}
+
+/// One question.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The model.
+    pub model: &'a ModelSpec,
+    /// The accelerator.
+    pub accelerator: &'a Accelerator,
+    /// Engine, parallelism, formats.
+    pub deployment: &'a Deployment,
+    /// Lengths and load.
+    pub workload: &'a Workload,
+    /// Everything else.
+    pub options: &'a Options,
+}
+
+/// The question as it was understood.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inputs {
+    /// Model id.
+    pub model: String,
+    /// Accelerator id.
+    pub gpu: String,
+    /// Accelerators in all.
+    pub num_gpus: u32,
+    /// Engine with version.
+    pub engine: String,
+    /// Tensor parallel degree.
+    pub tensor_parallel_size: u32,
+    /// Pipeline parallel degree.
+    pub pipeline_parallel_size: u32,
+    /// Data parallel degree.
+    pub data_parallel_size: u32,
+    /// Expert parallel degree.
+    pub expert_parallel_size: u32,
+    /// Format of the bulk of the weights.
+    pub weight_dtype: String,
+    /// Format of activations between layers.
+    pub activation_dtype: String,
+    /// Format of the KV cache.
+    pub kv_cache_dtype: String,
+    /// Prompt tokens, image tokens included.
+    pub input_len: u64,
+    /// Generated tokens.
+    pub output_len: u64,
+    /// Prompt tokens already cached.
+    pub prefix_len: u64,
+    /// Requests in a static batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u32>,
+    /// Requests in flight of a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Most tokens in one step.
+    pub max_num_batched_tokens: u32,
+    /// Definition under which TPOT is reported.
+    pub tpot_definition: TpotDefinition,
+    /// What-if changes to the model.
+    pub overrides: Overrides,
+    /// Images per request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
+}
+
+/// Rates.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Throughput {
+    /// Generated tokens per second, all requests.
+    pub output_tokens_per_s: f64,
+    /// Prompt and generated tokens per second.
+    pub total_tokens_per_s: f64,
+    /// Requests per second.
+    pub requests_per_s: f64,
+    /// Generated tokens per second and accelerator.
+    pub output_tokens_per_s_per_gpu: f64,
+    /// Generated tokens per second that one user sees: 1 / TPOT.
+    pub output_tokens_per_s_per_user: f64,
+    /// Prompt tokens over prefill time.
+    pub prefill_tokens_per_s: f64,
+}
+
+/// Shares of the hardware's limits that are used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Utilization {
+    /// Model FLOPs utilisation of prefill: Σ FLOPs/peak over the time.
+    pub prefill_mfu: f64,
+    /// Memory-bandwidth utilisation of decode: bytes over time and peak bandwidth.
+    pub decode_mbu: f64,
+    /// What most of the prefill time waits for.
+    pub prefill_bottleneck: &'static str,
+    /// What most of the decode time waits for.
+    pub decode_bottleneck: &'static str,
+}
+
+/// Lines of both phases; each list sums to its time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Breakdown {
+    /// Prefill of the whole batch.
+    pub prefill: Vec<Line>,
+    /// One decode step at the mean context.
+    pub decode: Vec<Line>,
+}
+
+/// Where the numbers come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Provenance {
+    /// Trust level of the kernel coefficients.
+    pub trust: &'static str,
+    /// Source of the kernel coefficients.
+    pub kernels: String,
+    /// Source of the engine terms.
+    pub engine: String,
+    /// Where the model came from.
+    pub model: String,
+    /// Version of this tool.
+    pub tool_version: &'static str,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The question as it was understood.
+    pub inputs: Inputs,
+    /// Latencies in seconds.
+    pub latency: Latency,
+    /// 80 % intervals.
+    pub intervals: Intervals,
+    /// Rates.
+    pub throughput: Throughput,
+    /// Utilisation.
+    pub utilization: Utilization,
+    /// Cost, where a price is known.
+    pub cost: Option<Cost>,
+    /// Lines.
+    pub breakdown: Breakdown,
+    /// Where the numbers come from.
+    pub provenance: Provenance,
+    /// What to know before using them.
+    pub warnings: Vec<String>,
+}
+
+/// Answers one question.
+///
+/// # Errors
+/// When the deployment cannot run the model (formats, parallelism) or a value makes no sense.
+pub fn estimate(question: &Question<'_>) -> Result<Estimate, SpecError> {
+    let Question { model, accelerator, deployment, options, .. } = *question;
+    let workload = &resolve_images(question)?;
+    check_workload(workload)?;
+    let formats = Formats::resolve(model, deployment, accelerator)?;
+    let estimator = Estimator::new(model, accelerator, deployment, &formats, options)?;
+    let mut latency = estimator.latency(workload, &mut vec![]);
+    latency.add_extras(&estimator, workload, options, model, &formats);
+    let rows = f64::from(match workload.load {
+        Load::StaticBatch(n) | Load::Concurrency(n) => n,
+    });
+    let lengths = [workload.input_len as f64, workload.output_len as f64];
+    let gpus = deployment.parallelism.accelerators();
+    let breakdown = estimator.breakdown(workload);
+    let regime = Regime {
+        engine: deployment.engine.kind,
+        fitted_family: matches!(
+            accelerator.architecture.as_str(),
+            "Hopper" | "Blackwell" | "Blackwell Ultra" | "Ampere" | "Ada"
+        ),
+        parallel: gpus > 1,
+        closed_loop: matches!(workload.load, Load::Concurrency(n) if n > 1),
+    };
+    let mut warnings = model.warnings.clone();
+    warnings.extend(formats.warnings.iter().cloned());
+    if regime.closed_loop {
+        warnings.push(
+            "concurrency above 1 is answered by a closed form (steady state, no queueing for KV cache); \
+             its interval is wide"
+                .into(),
+        );
+    }
+    if workload.input_len + workload.output_len > model.max_position_embeddings.unwrap_or(u64::MAX) {
+        warnings.push(format!(
+            "input + output = {} tokens exceed the model's {} positions",
+            workload.input_len + workload.output_len,
+            model.max_position_embeddings.unwrap_or(0)
+        ));
+    }
+    let intervals = regime.intervals(latency.ttft_s, latency.tpot_s, latency.e2e_s);
+    Ok(Estimate {
+        inputs: inputs(question, workload, &formats, &estimator),
+        throughput: throughput(&latency, rows, lengths, gpus, workload),
+        utilization: estimator.utilization(workload, &breakdown),
+        cost: Cost::of(accelerator, options.cost, gpus, rows, lengths, &latency),
+        breakdown,
+        provenance: provenance(question, &estimator, regime),
+        intervals,
+        latency: latency.redefined(options.tpot_definition, workload.output_len),
+        warnings,
+    })
+}
+
+fn check_workload(workload: &Workload) -> Result<(), SpecError> {
+    if workload.prefix_len >= workload.input_len {
+        return Err(SpecError::Usage(format!(
+            "--prefix-len {} must be smaller than --input-len {}: at least one prompt token is computed",
+            workload.prefix_len, workload.input_len
+        )));
+    }
+    Ok(())
+}
+
+/// Image tokens join the prompt.
+fn resolve_images(question: &Question<'_>) -> Result<Workload, SpecError> {
+    let mut workload = *question.workload;
+    if let Some(images) = question.options.images {
+        let Some(vision) = &question.model.vision else {
+            return Err(SpecError::Usage(format!(
+                "--images needs a model with a vision tower; {} has none",
+                question.model.id
+            )));
+        };
+        workload.input_len += u64::from(images.count) * vision.tokens(images.width, images.height);
+    }
+    Ok(workload)
+}
+
+fn inputs(question: &Question<'_>, workload: &Workload, formats: &Formats, estimator: &Estimator) -> Inputs {
+    let Question { model, accelerator, deployment, options, .. } = *question;
+    let p = deployment.parallelism;
+    let (batch_size, concurrency) = match workload.load {
+        Load::StaticBatch(n) => (Some(n), None),
+        Load::Concurrency(n) => (None, Some(n)),
+    };
+    Inputs {
+        model: model.id.clone(),
+        gpu: accelerator.id.clone(),
+        num_gpus: p.accelerators(),
+        engine: deployment.engine.to_string(),
+        tensor_parallel_size: p.tp,
+        pipeline_parallel_size: p.pp,
+        data_parallel_size: p.dp,
+        expert_parallel_size: p.ep,
+        weight_dtype: formats.main(model).weights.name().into(),
+        activation_dtype: formats.activations.name().into(),
+        kv_cache_dtype: formats.kv_cache.name().into(),
+        input_len: workload.input_len,
+        output_len: workload.output_len,
+        prefix_len: workload.prefix_len,
+        batch_size,
+        concurrency,
+        max_num_batched_tokens: estimator.token_budget(),
+        tpot_definition: options.tpot_definition,
+        overrides: options.overrides,
+        images: options.images,
+    }
+}
+
+fn throughput(
+    latency: &Latency,
+    rows: f64,
+    [input, output]: [f64; 2],
+    gpus: u32,
+    workload: &Workload,
+) -> Throughput {
+    // Little: requests in flight over the time that each stays
+    let requests = rows / latency.e2e_s;
+    let new_tokens = input - workload.prefix_len as f64;
+    let prefilled = match workload.load {
+        Load::StaticBatch(n) => f64::from(n) * new_tokens,
+        Load::Concurrency(_) => new_tokens,
+    };
+    Throughput {
+        output_tokens_per_s: requests * output,
+        total_tokens_per_s: requests * (input + output),
+        requests_per_s: requests,
+        output_tokens_per_s_per_gpu: requests * output / f64::from(gpus),
+        output_tokens_per_s_per_user: if latency.tpot_s > 0.0 { 1.0 / latency.tpot_s } else { 0.0 },
+        prefill_tokens_per_s: prefilled / latency.prefill_s,
+    }
+}
+
+fn provenance(question: &Question<'_>, estimator: &Estimator, regime: Regime) -> Provenance {
+    let model = &question.model;
+    Provenance {
+        trust: match (regime.engine, regime.fitted_family) {
+            (EngineKind::Ideal, _) => "datasheet limits",
+            (_, true) => "roofline, coefficients fitted for the family",
+            (_, false) => "roofline, default coefficients",
+        },
+        kernels: estimator.kernel_source().to_owned(),
+        engine: estimator.engine_source().to_owned(),
+        model: model.source.as_ref().map_or_else(
+            || model.architecture.clone(),
+            |s| format!("{} {} {}", s.repository, s.path, s.revision).trim().to_owned(),
+        ),
+        tool_version: env!("CARGO_PKG_VERSION"),
+    }
+}

@@ -1,0 +1,93 @@
+//! Latencies of one request and their identities.
+
+use serde::Serialize;
+
+use super::{Estimator, Options, TpotDefinition};
+use crate::spec::{Formats, ModelSpec, Workload};
+use crate::work::lower_image;
+
+/// Latencies of one request, in seconds. TTFT is the sum of its parts; E2E = TTFT + (N − 1)·TPOT.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Latency {
+    /// Time to first token.
+    pub ttft_s: f64,
+    /// Waiting for a place in a step.
+    pub queue_s: f64,
+    /// Forward passes over the prompt.
+    pub prefill_s: f64,
+    /// Request handling: HTTP, tokenising, scheduling, transfer of the token to the host.
+    pub first_token_overhead_s: f64,
+    /// Encoding of images.
+    pub image_s: f64,
+    /// Fetching a cached prefix from host memory.
+    pub kv_load_s: f64,
+    /// Network round trip.
+    pub network_s: f64,
+    /// Loading the weights, with a cold start only.
+    pub cold_start_s: f64,
+    /// Time per output token under the definition asked for.
+    pub tpot_s: f64,
+    /// Mean gap between two tokens; equals vLLM's TPOT when every step emits one token.
+    pub itl_s: f64,
+    /// End to end.
+    pub e2e_s: f64,
+    /// E2E over generated tokens.
+    pub normalized_s: f64,
+}
+
+impl Latency {
+    /// Fills the sums from the parts. `n` generated tokens.
+    pub(super) fn total(mut self, n: u64) -> Self {
+        self.ttft_s = self.queue_s
+            + self.prefill_s
+            + self.first_token_overhead_s
+            + self.image_s
+            + self.kv_load_s
+            + self.network_s
+            + self.cold_start_s;
+        self.e2e_s = self.ttft_s + (n.saturating_sub(1)) as f64 * self.itl_s;
+        self.tpot_s = self.itl_s;
+        self.normalized_s = self.e2e_s / n as f64;
+        self
+    }
+
+    /// Adds what lies outside the engine: images, a prefix in host memory, network, cold start.
+    pub(super) fn add_extras(
+        &mut self,
+        estimator: &Estimator,
+        workload: &Workload,
+        options: &Options,
+        model: &ModelSpec,
+        formats: &Formats,
+    ) {
+        if let (Some(images), Some(vision)) = (options.images, &model.vision) {
+            let count = f64::from(images.count) * estimator.batch_of(workload);
+            let operators = lower_image(vision, count, images.width, images.height, formats.activations);
+            self.image_s = operators.iter().map(|o| estimator.seconds_of(o)).sum();
+        }
+        if options.kv_offload {
+            let bytes = workload.prefix_len as f64 * model.kv_bytes_per_token(formats.kv_cache.bytes());
+            self.kv_load_s = estimator.host_transfer_seconds(bytes * estimator.batch_of(workload));
+        }
+        self.network_s = options.network_rtt_s;
+        if let Some(rate) = options.cold_start_bytes_per_s {
+            let p = model.parameters();
+            let bytes: f64 =
+                p.by_class.iter().map(|(class, n)| *n as f64 * formats.of(*class).bytes_per_weight).sum();
+            self.cold_start_s = bytes / rate;
+        }
+        *self = self.total(workload.output_len);
+    }
+
+    /// TPOT under another definition; E2E and TTFT stay.
+    #[must_use]
+    pub(super) fn redefined(self, definition: TpotDefinition, output_len: u64) -> Self {
+        let n = output_len as f64;
+        let tpot_s = match definition {
+            TpotDefinition::Vllm => self.tpot_s,
+            TpotDefinition::PerToken => (self.e2e_s - self.ttft_s) / n,
+            TpotDefinition::Inclusive => self.e2e_s / n,
+        };
+        Self { tpot_s, ..self }
+    }
+}
