@@ -6,6 +6,8 @@
 //! `docs/DESIGN.md` draws the house.
 
 pub mod answer;
+pub mod cli;
+pub mod report;
 pub mod spec;
 pub mod time;
 pub mod units;

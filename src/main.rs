@@ -1,3 +1,7 @@
 //! The `foretoken` binary: parse, answer, report.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    foretoken::cli::run(std::env::args_os())
+}

@@ -50,3 +50,28 @@ pub struct Line {
     /// What it waits for most.
     pub bound: Bound,
 }
+
+impl Line {
+    /// The formula behind the line, in the symbols of docs/DESIGN.md.
+    #[must_use]
+    pub fn formula(&self) -> &'static str {
+        match self.label {
+            "prefill_attention" | "vision_attention" => "roofline of 2h(dk+dv)·(t·p + t(t+1)/2) FLOP",
+            "decode_attention" => "roofline of 2h(dk+dv)·s FLOP and s·KV bytes a row, over busy SMs",
+            "sparse_indexer" => "roofline of 2·hi·di FLOP a pair",
+            "experts" => "roofline of 6·T·k·D·F FLOP, E(1-(1-k/E)^T) experts read",
+            "state_update" => "roofline of 6 FLOP an element, state read and written",
+            "embedding" | "elementwise" | "sampling" => "t0 a kernel + bytes / (eb·B)",
+            "offloaded_weights" => "bytes / (0.85·host link)",
+            "engine_prefill_slowdown" => "(scale - 1)·device time",
+            "host_launch_gap" => "max(launches·t, floor·layers) - device time",
+            "engine_step" => "t_step + t_row·rows",
+            "pipeline_send" => "a + min(X/(e1·B), a2 + X/(e·B)), X = S",
+            label if label.ends_with("all_reduce") => "a + min(X/(e1·B), a2 + X/(e·B)), X = 2(n-1)/n·S",
+            label if label.ends_with("gather") || label.starts_with("expert_") => {
+                "a + min(X/(e1·B), a2 + X/(e·B)), X = (n-1)/n·S"
+            }
+            _ => "t0 + [(2MNK/(ec·P))^p + (bytes/(eb·B))^p]^(1/p)",
+        }
+    }
+}

@@ -71,7 +71,7 @@ fn share(width: u64, ranks: u32) -> f64 {
 
 impl Plan {
     /// Divides the model over the ranks of the deployment. The deployment must have passed
-    /// [`crate::spec::check::check_deployment`].
+    /// [`crate::spec::check_deployment`].
     #[must_use]
     pub fn new(model: &ModelSpec, deployment: &Deployment, formats: &Formats, overrides: Overrides) -> Self {
         let d = u64::from(model.hidden_size);

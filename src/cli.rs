@@ -1,0 +1,86 @@
+//! The command line: one file a subcommand, each parses → answers → reports.
+
+mod args;
+mod error;
+mod estimate;
+mod meta;
+mod output;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub use error::CliError;
+use output::Output;
+
+use crate::spec::catalog::Directories;
+
+const AFTER_HELP: &str = "Exit codes:
+  0  answered
+  1  runtime error
+  2  wrong usage or input
+  3  the answer is no (does not fit), with --check
+  4  no usable accelerator or driver (calibrate, doctor)";
+
+/// Predicts LLM inference before the hardware is bought: TTFT, TPOT, memory, throughput and cost.
+#[derive(Debug, Parser)]
+#[command(name = "foretoken", version, about, after_long_help = AFTER_HELP, propagate_version = true)]
+struct Cli {
+    /// Directory of accelerator TOML files that win over the built-in ones (also $FORETOKEN_HOME/hardware).
+    #[arg(long, global = true, value_name = "DIR")]
+    hardware_dir: Vec<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// TTFT, TPOT, E2E, throughput, memory and cost of one deployment.
+    Estimate(Box<estimate::EstimateArgs>),
+    /// Print shell completions.
+    Completions(meta::CompletionsArgs),
+    /// Print the man page (roff).
+    Man,
+}
+
+/// What every command may need.
+struct Context {
+    directories: Directories,
+    output: Output,
+}
+
+/// Runs the command line given; returns the exit code of the process.
+#[must_use]
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let (arguments, notes) = match args::normalise(arguments) {
+        Ok(normal) => normal,
+        Err(error) => return error.report(),
+    };
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and version to stdout with 0, mistakes to stderr with 2
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+    let context = Context {
+        directories: Directories::from_environment().with_hardware(cli.hardware_dir),
+        output: cli.output,
+    };
+    let result = match cli.command {
+        Command::Estimate(arguments) => estimate::run(&arguments, &context),
+        Command::Completions(arguments) => meta::completions(&arguments, &mut Cli::command()),
+        Command::Man => meta::man(Cli::command()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}

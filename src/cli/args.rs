@@ -1,0 +1,273 @@
+//! Flags shared by the answering commands, and the words of other tools made ours.
+
+use clap::{Args, builder::PossibleValuesParser};
+use std::ffi::OsString;
+
+use super::CliError;
+use crate::spec::catalog::{self, Directories};
+use crate::spec::check_deployment;
+use crate::spec::deployment::EngineKind;
+use crate::spec::{Accelerator, Deployment, Engine, Load, ModelSpec, Parallelism, SpecError, Workload};
+use crate::units::{Seconds, parse_duration, parse_number};
+
+/// vLLM's short flags of several letters, which no POSIX parser reads.
+const LONG_SHORTS: [(&str, &str); 5] = [
+    ("-tp", "--tp"),
+    ("-pp", "--pp"),
+    ("-dp", "--dp"),
+    ("-ep", "--enable-expert-parallel"),
+    ("-q", "--quantization"),
+];
+
+/// Turns words of other tools into ours: `-tp 8`, and a whole pasted launch line as MODEL.
+/// Returns the arguments and notes on what was left out.
+pub(super) fn normalise(
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<(Vec<OsString>, Vec<String>), CliError> {
+    let mut out = vec![];
+    let notes = vec![];
+    for argument in arguments {
+        let Some(text) = argument.to_str() else {
+            out.push(argument);
+            continue;
+        };
+        if let Some((_, long)) = LONG_SHORTS.iter().find(|(short, _)| *short == text) {
+            out.push((*long).into());
+        } else {
+            out.push(argument);
+        }
+    }
+    Ok((out, notes))
+}
+
+fn whole(text: &str) -> Result<u64, String> {
+    parse_number(text).map_err(|e| e.to_string())
+}
+
+fn positive(text: &str) -> Result<u64, String> {
+    match whole(text)? {
+        0 => Err("must be at least 1".into()),
+        n if n > 1_000_000_000 => Err("must be at most 1,000,000,000".into()),
+        n => Ok(n),
+    }
+}
+
+fn positive_u32(text: &str) -> Result<u32, String> {
+    u32::try_from(positive(text)?).map_err(|e| e.to_string())
+}
+
+/// A share above 0 and up to 1.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("must be a number above 0 and at most 1".into()),
+    }
+}
+
+/// A share from 0 up to, not including, 1.
+pub(super) fn share_below_one(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
+        _ => Err("must be a number from 0 up to but not including 1".into()),
+    }
+}
+
+/// An amount of money, finite and not negative.
+pub(super) fn amount(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('$').parse::<f64>() {
+        Ok(value) if (0.0..1e9).contains(&value) => Ok(value),
+        _ => Err("must be a number of US dollars, 0 or more".into()),
+    }
+}
+
+/// A duration; a bare number is milliseconds.
+pub(super) fn duration(text: &str) -> Result<Seconds, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}
+
+/// Which model, on what, deployed how.
+#[derive(Debug, Args)]
+pub(super) struct DeploymentArgs {
+    /// Catalog id, Hugging Face id, directory, config.json, .gguf, one of our TOML files, or a whole
+    /// `vllm serve …` line in quotes.
+    #[arg(value_name = "MODEL", required_unless_present = "model_flag", conflicts_with = "model_flag")]
+    model: Option<String>,
+    /// MODEL as a flag.
+    #[arg(long = "model", value_name = "MODEL", hide = true)]
+    model_flag: Option<String>,
+    /// Accelerator: catalog id or TOML file; `2xh100-sxm` means two.
+    #[arg(long, visible_aliases = ["system", "hardware"], value_name = "GPU")]
+    gpu: String,
+    /// Accelerators in all [default: tp × pp × dp].
+    #[arg(long, value_parser = positive_u32)]
+    num_gpus: Option<u32>,
+    /// Tensor parallel degree.
+    #[arg(long, visible_aliases = ["tp", "tp-size"], value_parser = positive_u32, help_heading = "Deployment")]
+    tensor_parallel_size: Option<u32>,
+    /// Pipeline parallel degree.
+    #[arg(long, visible_aliases = ["pp", "pp-size"], value_parser = positive_u32, help_heading = "Deployment")]
+    pipeline_parallel_size: Option<u32>,
+    /// Data parallel degree (of attention).
+    #[arg(long, visible_aliases = ["dp", "dp-size"], value_parser = positive_u32, help_heading = "Deployment")]
+    data_parallel_size: Option<u32>,
+    /// Expert parallel degree.
+    #[arg(long, visible_aliases = ["ep", "ep-size"], value_parser = positive_u32, help_heading = "Deployment")]
+    expert_parallel_size: Option<u32>,
+    /// Experts over all tp × dp accelerators.
+    #[arg(long, conflicts_with = "expert_parallel_size", help_heading = "Deployment")]
+    enable_expert_parallel: bool,
+    /// Engine, with a version if it matters: vllm, sglang, trtllm, llamacpp, transformers, ideal; vllm@0.19.
+    #[arg(long, visible_alias = "backend", default_value = "vllm", help_heading = "Deployment")]
+    engine: String,
+    /// Data type of unquantised weights and activations.
+    #[arg(long, default_value = "auto", help_heading = "Deployment")]
+    dtype: String,
+    /// Quantisation of the linear layers: fp8, fp8_block, int8, int4/awq/gptq, nvfp4, mxfp4, q4_k_m …
+    #[arg(long, default_value = "auto", help_heading = "Deployment")]
+    quantization: String,
+    /// Data type of the KV cache.
+    #[arg(long, default_value = "auto", help_heading = "Deployment")]
+    kv_cache_dtype: String,
+    /// Longest request in tokens.
+    #[arg(long, value_parser = positive, help_heading = "Deployment")]
+    max_model_len: Option<u64>,
+    /// Most sequences in one step.
+    #[arg(long, value_parser = positive_u32, help_heading = "Deployment")]
+    max_num_seqs: Option<u32>,
+    /// Most tokens in one step.
+    #[arg(long, value_parser = positive_u32, help_heading = "Deployment")]
+    max_num_batched_tokens: Option<u32>,
+    /// Tokens in one KV block.
+    #[arg(long, value_parser = positive_u32, help_heading = "Deployment")]
+    block_size: Option<u32>,
+    /// Share of device memory that the engine may use.
+    #[arg(long, value_parser = share, help_heading = "Deployment")]
+    gpu_memory_utilization: Option<f64>,
+    /// No CUDA graphs.
+    #[arg(long, help_heading = "Deployment")]
+    enforce_eager: bool,
+    /// Accepted for vLLM's sake; a static batch is answered the same with and without.
+    #[arg(long, hide = true, num_args = 0..=1, value_parser = PossibleValuesParser::new(["true", "false"]))]
+    enable_chunked_prefill: Option<Option<String>>,
+    /// Accepted for vLLM's sake; say how much is cached with --prefix-len.
+    #[arg(long, hide = true, num_args = 0..=1, value_parser = PossibleValuesParser::new(["true", "false"]))]
+    enable_prefix_caching: Option<Option<String>>,
+}
+
+/// Model, accelerator and deployment, resolved and checked against each other.
+pub(super) struct Resolved {
+    pub model: ModelSpec,
+    pub accelerator: Accelerator,
+    pub deployment: Deployment,
+}
+
+impl DeploymentArgs {
+    pub(super) fn resolve(&self, directories: &Directories) -> Result<Resolved, SpecError> {
+        let name = self.model.as_deref().or(self.model_flag.as_deref()).unwrap_or_default();
+        let model = catalog::model(name, directories)?;
+        let (count, gpu) = catalog::parse_gpu_count(&self.gpu)?;
+        let accelerator = catalog::accelerator(gpu, directories)?;
+        let engine: Engine = match self.engine.as_str() {
+            // a GGUF file is llama.cpp's unless another engine is asked for
+            "vllm" if model.checkpoint.method.as_deref() == Some("gguf") => {
+                Engine::newest(EngineKind::Llamacpp)
+            }
+            text => text.parse()?,
+        };
+        let auto = |text: &str| (text != "auto").then(|| text.parse()).transpose();
+        let deployment = Deployment {
+            parallelism: self.parallelism(count)?,
+            data_type: auto(&self.dtype)?,
+            quantization: auto(&self.quantization)?,
+            kv_cache_data_type: auto(&self.kv_cache_dtype)?,
+            max_model_len: self.max_model_len,
+            max_num_seqs: self.max_num_seqs,
+            max_num_batched_tokens: self.max_num_batched_tokens,
+            block_size: self.block_size,
+            gpu_memory_utilization: self.gpu_memory_utilization,
+            enforce_eager: self.enforce_eager,
+            ..Deployment::single(engine)
+        };
+        check_deployment(&model, &deployment)?;
+        Ok(Resolved { model, accelerator, deployment })
+    }
+
+    /// Degrees from the flags; a count of accelerators without degrees is tensor parallelism.
+    fn parallelism(&self, count: Option<u32>) -> Result<Parallelism, SpecError> {
+        let given = match (count, self.num_gpus) {
+            (Some(a), Some(b)) if a != b => {
+                return Err(SpecError::Usage(format!(
+                    "--gpu {} and --num-gpus {b} disagree; give one of them",
+                    self.gpu
+                )));
+            }
+            (a, b) => a.or(b),
+        };
+        let pp = self.pipeline_parallel_size.unwrap_or(1);
+        let dp = self.data_parallel_size.unwrap_or(1);
+        let tp = match (self.tensor_parallel_size, given) {
+            (Some(tp), _) => tp,
+            (None, Some(n)) if pp.checked_mul(dp).is_some_and(|m| n % m == 0) => n / (pp * dp),
+            (None, Some(n)) => {
+                return Err(SpecError::Usage(format!(
+                    "{n} accelerators cannot be divided into pp {pp} × dp {dp}; give --tp, --pp and --dp whose \
+                     product is {n}"
+                )));
+            }
+            (None, None) => 1,
+        };
+        let Some(all) = tp.checked_mul(pp).and_then(|n| n.checked_mul(dp)).filter(|n| *n <= 100_000) else {
+            return Err(SpecError::Usage(format!(
+                "tp {tp} × pp {pp} × dp {dp} is more than 100,000 accelerators"
+            )));
+        };
+        if let Some(n) = given.filter(|n| *n != all) {
+            return Err(SpecError::Usage(format!(
+                "tp {tp} × pp {pp} × dp {dp} = {all} accelerators, but {n} were given; make them agree"
+            )));
+        }
+        let ep = if self.enable_expert_parallel { tp * dp } else { self.expert_parallel_size.unwrap_or(1) };
+        Ok(Parallelism { tp, pp, dp, ep })
+    }
+}
+
+/// Lengths and load.
+#[derive(Debug, Args)]
+pub(super) struct WorkloadArgs {
+    /// Prompt tokens.
+    #[arg(long, visible_alias = "isl", default_value = "1024", value_parser = positive, help_heading = "Workload")]
+    input_len: u64,
+    /// Generated tokens.
+    #[arg(long, visible_alias = "osl", default_value = "256", value_parser = positive, help_heading = "Workload")]
+    output_len: u64,
+    /// Lengths are uniform in [RATIO, 1] × nominal; the mean is used.
+    #[arg(long, default_value = "1", value_parser = share, value_name = "RATIO", help_heading = "Workload")]
+    length_ratio_min: f64,
+    /// Prompt tokens already in the prefix cache.
+    #[arg(long, visible_alias = "common-prefix-len", default_value = "0", value_parser = whole, help_heading = "Workload")]
+    prefix_len: u64,
+    /// A static batch: all prompts prefilled together, decoded in lockstep.
+    #[arg(long, value_parser = positive_u32, conflicts_with = "concurrency", help_heading = "Workload")]
+    batch_size: Option<u32>,
+    /// A closed loop: that many requests always in flight [default: 1].
+    #[arg(long, visible_alias = "max-concurrency", value_parser = positive_u32, help_heading = "Workload")]
+    concurrency: Option<u32>,
+}
+
+impl WorkloadArgs {
+    pub(super) fn resolve(&self) -> Workload {
+        // the mean of a uniform distribution on [r, 1] × nominal
+        let mean = f64::midpoint(self.length_ratio_min, 1.0);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive and at most 1e9
+        let length = |nominal: u64| ((nominal as f64 * mean).round() as u64).max(1);
+        Workload {
+            input_len: length(self.input_len),
+            output_len: length(self.output_len),
+            prefix_len: self.prefix_len,
+            load: match (self.batch_size, self.concurrency) {
+                (Some(n), _) => Load::StaticBatch(n),
+                (None, n) => Load::Concurrency(n.unwrap_or(1)),
+            },
+        }
+    }
+}

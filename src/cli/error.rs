@@ -1,0 +1,32 @@
+//! Errors and exit codes of the process.
+
+use std::process::ExitCode;
+
+use crate::spec::SpecError;
+
+/// Why a command did not answer with success.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Wrong usage or input: exit code 2.
+    #[error(transparent)]
+    Input(#[from] SpecError),
+    /// Something failed while running: exit code 1.
+    #[error("{0}")]
+    Runtime(String),
+    /// The answer is no, and `--check` asked for a verdict: exit code 3.
+    #[error("{0}")]
+    No(String),
+}
+
+impl CliError {
+    /// Prints one line to stderr and gives the exit code.
+    pub(super) fn report(&self) -> ExitCode {
+        let one_line = self.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        eprintln!("error: {one_line}");
+        ExitCode::from(match self {
+            Self::Input(_) => 2,
+            Self::Runtime(_) => 1,
+            Self::No(_) => 3,
+        })
+    }
+}

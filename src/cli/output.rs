@@ -1,0 +1,77 @@
+//! Where an answer goes and in which format.
+
+use clap::{Args, ValueEnum};
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::CliError;
+use crate::report::{Format, Report};
+
+/// Formats on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatArg {
+    Table,
+    Json,
+    Jsonl,
+    Csv,
+    Md,
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Table => Self::Table,
+            FormatArg::Json => Self::Json,
+            FormatArg::Jsonl => Self::Jsonl,
+            FormatArg::Csv => Self::Csv,
+            FormatArg::Md => Self::Markdown,
+        }
+    }
+}
+
+/// Output flags of every command.
+#[derive(Debug, Args)]
+pub(super) struct Output {
+    /// JSON in SI base units (the same as --format json).
+    #[arg(long, global = true, help_heading = "Output", conflicts_with = "format")]
+    json: bool,
+    /// Format on stdout.
+    #[arg(long, global = true, help_heading = "Output", value_enum, default_value = "table")]
+    format: FormatArg,
+    /// Write the answer as JSON to a file too.
+    #[arg(long, global = true, help_heading = "Output", value_name = "FILE")]
+    export_json: Option<PathBuf>,
+    /// Write the answer as CSV to a file too.
+    #[arg(long, global = true, help_heading = "Output", value_name = "FILE")]
+    export_csv: Option<PathBuf>,
+    /// Write the answer as Markdown to a file too.
+    #[arg(long, global = true, help_heading = "Output", value_name = "FILE")]
+    export_md: Option<PathBuf>,
+}
+
+impl Output {
+    /// Prints a report and writes the exports.
+    pub(super) fn print(&self, report: &Report) -> Result<(), CliError> {
+        for (path, format) in [
+            (&self.export_json, Format::Json),
+            (&self.export_csv, Format::Csv),
+            (&self.export_md, Format::Markdown),
+        ] {
+            if let Some(path) = path {
+                std::fs::write(path, format.render(report)).map_err(|e| {
+                    CliError::Runtime(format!("{}: cannot be written: {e}; check the path", path.display()))
+                })?;
+            }
+        }
+        let format = if self.json { Format::Json } else { self.format.into() };
+        if format != Format::Json && format != Format::Jsonl {
+            for warning in &report.warnings {
+                eprintln!("warning: {warning}");
+            }
+        }
+        match std::io::stdout().write_all(format.render(report).as_bytes()) {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Runtime(e.to_string())),
+            _ => Ok(()),
+        }
+    }
+}

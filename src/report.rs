@@ -1,0 +1,79 @@
+//! Answers on paper: one small file per output format. Nothing here computes.
+
+mod csv;
+mod estimate;
+mod json;
+mod markdown;
+mod quantity;
+mod table;
+
+pub use estimate::estimate;
+pub use quantity::{bytes_gib, count, duration, number, percent, usd};
+
+/// A table of an answer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Section {
+    /// Heading; empty for none.
+    pub title: String,
+    /// Column heads; empty for key–value rows.
+    pub header: Vec<String>,
+    /// Rows of cells.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Section {
+    /// A section without rows.
+    #[must_use]
+    pub fn new(title: impl Into<String>, header: &[&str]) -> Self {
+        Self { title: title.into(), header: header.iter().map(|h| (*h).to_owned()).collect(), rows: vec![] }
+    }
+
+    /// Adds a row.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+}
+
+/// An answer ready to print: words and tables for people, JSON for scripts.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Report {
+    /// Lines before the tables.
+    pub heading: Vec<String>,
+    /// Tables.
+    pub sections: Vec<Section>,
+    /// Lines after the tables.
+    pub footer: Vec<String>,
+    /// What to know before using the answer; goes to stderr in formats for people.
+    pub warnings: Vec<String>,
+    /// The whole answer in SI base units with `schema_version`; an array prints as JSON lines.
+    pub json: serde_json::Value,
+}
+
+/// Output formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For the terminal.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Jsonl,
+    /// Comma-separated values.
+    Csv,
+    /// Markdown.
+    Markdown,
+}
+
+impl Format {
+    /// Renders a report.
+    #[must_use]
+    pub fn render(self, report: &Report) -> String {
+        match self {
+            Self::Table => table::render(report),
+            Self::Json => json::render(report),
+            Self::Jsonl => json::render_lines(report),
+            Self::Csv => csv::render(report),
+            Self::Markdown => markdown::render(report),
+        }
+    }
+}

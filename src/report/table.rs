@@ -1,0 +1,50 @@
+//! Tables for the terminal.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use std::fmt::Write;
+
+use super::{Report, Section};
+
+pub(super) fn render(report: &Report) -> String {
+    let mut out = String::new();
+    for line in &report.heading {
+        let _ = writeln!(out, "{line}");
+    }
+    for section in &report.sections {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        if !section.title.is_empty() {
+            let _ = writeln!(out, "{}", section.title);
+        }
+        let _ = writeln!(out, "{}", table(section));
+    }
+    if !report.footer.is_empty() && !out.is_empty() {
+        out.push('\n');
+    }
+    for line in &report.footer {
+        let _ = writeln!(out, "{line}");
+    }
+    out
+}
+
+fn table(section: &Section) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if !section.header.is_empty() {
+        table.set_header(section.header.clone());
+    }
+    for row in &section.rows {
+        table.add_row(row.clone());
+    }
+    let columns = table.column_count();
+    for (index, column) in table.column_iter_mut().enumerate() {
+        let numeric = section.rows.iter().filter_map(|r| r.get(index)).all(|cell| {
+            cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '$')
+        });
+        if index > 0 && (numeric || columns == 1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
