@@ -1,9 +1,11 @@
 //! One file per question. Nothing in this room prints.
 
+mod catalog;
 mod cost;
 mod estimate;
 mod interval;
 
+pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use cost::{Cost, CostInputs};
 pub use estimate::{
     Breakdown, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question, Throughput,

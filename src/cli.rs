@@ -3,7 +3,9 @@
 mod args;
 mod error;
 mod estimate;
+mod gpus;
 mod meta;
+mod models;
 mod output;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -40,6 +42,12 @@ struct Cli {
 enum Command {
     /// TTFT, TPOT, E2E, throughput, memory and cost of one deployment.
     Estimate(Box<estimate::EstimateArgs>),
+    /// The accelerator catalog.
+    #[command(subcommand)]
+    Gpus(gpus::GpusCommand),
+    /// The model catalog.
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Print shell completions.
     Completions(meta::CompletionsArgs),
     /// Print the man page (roff).
@@ -76,6 +84,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Estimate(arguments) => estimate::run(&arguments, &context),
+        Command::Gpus(command) => gpus::run(&command, &context),
+        Command::Models(command) => models::run(&command, &context),
         Command::Completions(arguments) => meta::completions(&arguments, &mut Cli::command()),
         Command::Man => meta::man(Cli::command()),
     };

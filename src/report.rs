@@ -2,12 +2,16 @@
 
 mod csv;
 mod estimate;
+mod gpus;
 mod json;
 mod markdown;
+mod models;
 mod quantity;
 mod table;
 
 pub use estimate::estimate;
+pub use gpus::{gpu, gpu_list};
+pub use models::{model, model_list};
 pub use quantity::{bytes_gib, count, duration, number, percent, usd};
 
 /// A table of an answer.
@@ -76,4 +80,13 @@ impl Format {
             Self::Markdown => markdown::render(report),
         }
     }
+}
+
+/// The object with a `schema_version`.
+fn versioned(object: &serde_json::Value) -> serde_json::Value {
+    let mut versioned = serde_json::json!({ "schema_version": 1 });
+    if let (Some(map), Some(fields)) = (versioned.as_object_mut(), object.as_object()) {
+        map.extend(fields.clone());
+    }
+    versioned
 }
