@@ -2,8 +2,10 @@
 //! model's object, refuses what is no language model and dispatches by `model_type`; a family
 //! turns fields into layers.
 
+mod classic;
 mod decoder;
 mod dense;
+mod experts;
 mod fields;
 mod json;
 mod latent;
@@ -27,7 +29,7 @@ pub(crate) type Reader = fn(&Fields<'_>) -> Result<ModelSpec, SpecError>;
 pub(crate) type Family = (&'static str, Reader);
 
 /// All families, by room.
-const FAMILIES: &[&[Family]] = &[dense::FAMILIES, moe::FAMILIES, latent::FAMILIES];
+const FAMILIES: &[&[Family]] = &[dense::FAMILIES, classic::FAMILIES, moe::FAMILIES, latent::FAMILIES];
 
 /// Objects that hold the language model of a multi-modal configuration, in the order in which they are tried.
 const LANGUAGE_OBJECTS: [&str; 5] =
@@ -45,7 +47,8 @@ pub fn read_config(text: &str, file: &str) -> Result<ModelSpec, SpecError> {
     refuse::check(&root)?;
     let fields = language_fields(&root)?;
     let (outer, inner) = (architecture(&root)?, architecture(&fields)?);
-    let named = [&outer, &inner].into_iter().flatten().find_map(|name| Some((name.clone(), reader(name)?)));
+    // A nested object describes itself best; its name may be generic, its parent's then is not.
+    let named = [&inner, &outer].into_iter().flatten().find_map(|name| Some((name.clone(), reader(name)?)));
     let (architecture, mut spec) = match named {
         Some((name, read)) => (name, read(&fields)?),
         None => unknown::read(&fields, inner.or(outer))?,

@@ -164,7 +164,7 @@ fn minimum(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 
 /// The indexer scores every position in 8 bit: 2·h_i·d_i per pair, d_i bytes (and a scale) per cached token.
 fn index(plan: &Plan, indexer: Option<Indexer>, pairs: f64, queries: f64, out: &mut Vec<Operator>) {
-    let Some(indexer) = indexer else { return };
+    let Some(indexer) = indexer.filter(|i| !i.reused) else { return };
     let (heads, dim) = (f64::from(indexer.heads), f64::from(indexer.head_dim));
     out.push(Operator {
         flops: Flops(2.0 * heads * dim * pairs),

@@ -2,7 +2,7 @@
 //! windows, tying. A family is a [`Style`]; its shapes come from the fields.
 
 use super::windows::{self, Windows};
-use super::{Fields, latent, moe};
+use super::{Fields, experts, latent};
 use crate::spec::DataType;
 use crate::spec::SpecError;
 use crate::spec::model::{Checkpoint, Embedding, FeedForward, LayerGroup, Mixer, ModelSpec};
@@ -19,6 +19,11 @@ pub(crate) enum Switch {
 }
 
 impl Switch {
+    /// On or off, decided beforehand.
+    pub(crate) fn fixed(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+
     /// Reads the key where there is one.
     pub(crate) fn read(self, fields: &Fields<'_>) -> Result<bool, SpecError> {
         match self {
@@ -36,8 +41,12 @@ pub(crate) enum QkNorm {
     None,
     /// One weight of a head's width for all query heads and one for all key heads.
     Shared,
-    /// One weight (and bias) over all query heads' widths, one over all key heads'.
+    /// The same with biases.
+    SharedWithBias,
+    /// One weight over all query heads' widths, one over all key heads'.
     Whole,
+    /// Two norms of the hidden width with the biases that the other norms have.
+    WholeModel,
 }
 
 /// Learned position embeddings.
@@ -60,6 +69,10 @@ pub(crate) struct Style {
     pub mlp_bias: Switch,
     /// A gate projection beside up and down.
     pub gated: bool,
+    /// Feed-forward width in hidden widths where the key is absent.
+    pub widening: Option<u32>,
+    /// A learned sink logit per head.
+    pub sinks: bool,
     /// Norms of the hidden width in one layer.
     pub norms: u64,
     /// Norms have biases (LayerNorm).
@@ -67,7 +80,7 @@ pub(crate) struct Style {
     /// Norms on queries and keys, and when.
     pub qk_norm: (QkNorm, Switch),
     /// What the fields do not say about experts.
-    pub experts: moe::Experts,
+    pub experts: experts::Experts,
     /// Which layers attend to a window only.
     pub windows: Windows,
     /// Learned positions.
@@ -89,10 +102,12 @@ pub(crate) const LLAMA: Style = Style {
     output_bias: Switch::Key("attention_bias", false),
     mlp_bias: Switch::Key("mlp_bias", false),
     gated: true,
+    widening: None,
+    sinks: false,
     norms: 2,
     norm_bias: Switch::Off,
     qk_norm: (QkNorm::None, Switch::Off),
-    experts: moe::PLAIN,
+    experts: experts::PLAIN,
     windows: Windows::None,
     positions: Positions::None,
     embedding_norm: false,
@@ -132,6 +147,8 @@ pub(crate) fn attention(fields: &Fields<'_>, style: &Style) -> Result<Mixer, Spe
         (_, when) if !when.read(fields)? => 0,
         (QkNorm::None, _) => 0,
         (QkNorm::Shared, _) => 2 * u64::from(head_dim),
+        (QkNorm::SharedWithBias, _) => 4 * u64::from(head_dim),
+        (QkNorm::WholeModel, _) => 2 * norm(fields, style)?,
         (QkNorm::Whole, _) => (u64::from(heads) + u64::from(kv_heads)) * u64::from(head_dim),
     };
     Ok(Mixer::GroupedQuery {
@@ -140,7 +157,7 @@ pub(crate) fn attention(fields: &Fields<'_>, style: &Style) -> Result<Mixer, Spe
         head_dim,
         value_head_dim: None,
         window: None,
-        sinks: false,
+        sinks: style.sinks,
         qkv_bias: style.qkv_bias.read(fields)?,
         output_bias: style.output_bias.read(fields)?,
         qk_norm_parameters,
@@ -152,39 +169,11 @@ pub(crate) fn attention(fields: &Fields<'_>, style: &Style) -> Result<Mixer, Spe
 }
 
 /// The same attention with a window.
-pub(crate) fn windowed(mixer: Mixer, last: Option<u32>) -> Mixer {
-    match mixer {
-        Mixer::GroupedQuery {
-            heads,
-            kv_heads,
-            head_dim,
-            value_head_dim,
-            sinks,
-            qkv_bias,
-            output_bias,
-            qk_norm_parameters,
-            output_gate_size,
-            key_is_value,
-            reuses_kv,
-            indexer,
-            ..
-        } => Mixer::GroupedQuery {
-            heads,
-            kv_heads,
-            head_dim,
-            value_head_dim,
-            window: last,
-            sinks,
-            qkv_bias,
-            output_bias,
-            qk_norm_parameters,
-            output_gate_size,
-            key_is_value,
-            reuses_kv,
-            indexer,
-        },
-        other => other,
+pub(crate) fn windowed(mut mixer: Mixer, last: Option<u32>) -> Mixer {
+    if let Mixer::GroupedQuery { window, .. } = &mut mixer {
+        *window = last;
     }
+    mixer
 }
 
 /// The dense feed-forward block.
@@ -192,8 +181,13 @@ pub(crate) fn windowed(mixer: Mixer, last: Option<u32>) -> Mixer {
 /// # Errors
 /// When the width is missing or absurd.
 pub(crate) fn dense(fields: &Fields<'_>, style: &Style) -> Result<FeedForward, SpecError> {
+    let width = match (fields.optional_size("intermediate_size")?, style.widening) {
+        (Some(width), _) => width.into(),
+        (None, Some(factor)) => u64::from(factor) * u64::from(fields.size("hidden_size")?),
+        (None, None) => return Err(fields.missing("intermediate_size")),
+    };
     Ok(FeedForward::Dense {
-        intermediate_size: fields.size("intermediate_size")?.into(),
+        intermediate_size: width,
         gated: style.gated,
         bias: style.mlp_bias.read(fields)?,
     })
@@ -281,15 +275,31 @@ pub(crate) fn assemble(
 /// # Errors
 /// When a size is missing or absurd.
 pub(crate) fn model(fields: &Fields<'_>, style: &Style) -> Result<ModelSpec, SpecError> {
+    let feed_forward = experts::per_layer(fields, style, fields.layer_count()?)?;
+    with_feed_forward(fields, style, feed_forward)
+}
+
+/// The same with the feed-forward part of each layer given.
+///
+/// # Errors
+/// When a size is missing or absurd.
+pub(crate) fn with_feed_forward(
+    fields: &Fields<'_>,
+    style: &Style,
+    feed_forward: Vec<FeedForward>,
+) -> Result<ModelSpec, SpecError> {
     let count = fields.layer_count()?;
-    let latent = fields.has("kv_lora_rank");
-    let mixer = if latent { latent::attention(fields)? } else { attention(fields, style)? };
-    let windows = windows::per_layer(fields, style.windows, count)?;
-    let feed_forward = moe::per_layer(fields, style, count)?;
+    let mixers = if fields.has("kv_lora_rank") {
+        latent::per_layer(fields, count)?
+    } else {
+        let plain = attention(fields, style)?;
+        let windows = windows::per_layer(fields, style.windows, count)?;
+        windows.into_iter().map(|window| windowed(plain.clone(), window)).collect()
+    };
     let norm_parameters = style.norms * norm(fields, style)?;
-    let layers = windows.into_iter().zip(feed_forward).map(|(window, feed_forward)| LayerGroup {
+    let layers = mixers.into_iter().zip(feed_forward).map(|(mixer, feed_forward)| LayerGroup {
         count: 1,
-        mixer: windowed(mixer.clone(), window),
+        mixer,
         feed_forward,
         norm_parameters,
         other_parameters: 0,

@@ -21,7 +21,7 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("num_attention_heads", &["n_head", "n_heads", "num_heads"]),
     ("num_key_value_heads", &["num_kv_heads", "n_head_kv", "n_kv_heads", "multi_query_group_num"]),
     ("head_dim", &["kv_channels", "attention_head_dim"]),
-    ("intermediate_size", &["ffn_dim", "n_inner", "ffn_hidden_size"]),
+    ("intermediate_size", &["ffn_dim", "n_inner", "ffn_hidden_size", "ff_intermediate_size"]),
     ("vocab_size", &["padded_vocab_size"]),
     ("max_position_embeddings", &["n_positions", "max_seq_len", "seq_length", "n_ctx", "max_model_len"]),
     ("num_experts", &["num_local_experts", "n_routed_experts", "moe_num_experts", "ffn_num_experts"]),
@@ -30,6 +30,9 @@ const ALIASES: &[(&str, &[&str])] = &[
         &["num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts", "expert_top_k"],
     ),
     ("moe_intermediate_size", &["expert_ffn_hidden_size", "moe_ffn_hidden_size"]),
+    ("shared_expert_intermediate_size", &["shared_intermediate_size", "moe_shared_expert_intermediate_size"]),
+    ("first_k_dense_replace", &["moe_layer_start_index", "num_dense_layers"]),
+    ("decoder_sparse_step", &["interleave_moe_layer_step", "moe_layer_interval"]),
     ("torch_dtype", &["dtype"]),
 ];
 
@@ -57,6 +60,11 @@ impl<'a> Fields<'a> {
     /// The same fields with sizes that the architecture's class defaults to.
     pub(crate) fn with_defaults(&self, defaults: &'static [(&'static str, u32)]) -> Self {
         Self { defaults, ..self.clone() }
+    }
+
+    /// True for an object inside of another.
+    pub(crate) fn is_nested(&self) -> bool {
+        !self.prefix.is_empty()
     }
 
     /// The file, as it is named in messages.
@@ -119,6 +127,11 @@ impl<'a> Fields<'a> {
 
     fn whole(&self, key: &'a str, least: u64, most: u64) -> Result<Option<u64>, SpecError> {
         let Some((key, value)) = self.find(key) else { return Ok(None) };
+        // Some models write one value a layer where all are the same (Hunyuan).
+        let value = match value {
+            Value::Array(list) if list.windows(2).all(|w| w[0] == w[1]) => list.first().unwrap_or(value),
+            _ => value,
+        };
         let number = value.as_f64().filter(|n| n.fract() == 0.0);
         match number {
             Some(n) if n >= least as f64 && n <= most as f64 => Ok(Some(n as u64)),
@@ -138,10 +151,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn default_of(&self, key: &str) -> Option<u32> {
+        self.defaults.iter().find(|(k, _)| *k == key).map(|(_, n)| *n)
+    }
+
     /// A size from 1 to 10⁸, when it (or the class default) is there.
     pub(crate) fn optional_size(&self, key: &'a str) -> Result<Option<u32>, SpecError> {
-        let default = self.defaults.iter().find(|(k, _)| *k == key).map(|(_, n)| *n);
-        Ok(self.whole(key, 1, LARGEST)?.map(|n| n as u32).or(default))
+        Ok(self.whole(key, 1, LARGEST)?.map(|n| n as u32).or(self.default_of(key)))
     }
 
     /// A size from 1 to 10⁸ that must be there.
@@ -161,7 +177,7 @@ impl<'a> Fields<'a> {
 
     /// A position count, up to 10¹¹, when it is there.
     pub(crate) fn positions(&self, key: &'a str) -> Result<Option<u64>, SpecError> {
-        self.whole(key, 1, 1000 * LARGEST)
+        Ok(self.whole(key, 1, 1000 * LARGEST)?.or(self.default_of(key).map(u64::from)))
     }
 
     /// The number of layers.

@@ -1,115 +1,177 @@
-//! Feed-forward parts with experts, and the families that have them.
+//! Families with experts. Biases, norms and class defaults follow the transformers classes of the
+//! same name, or the code shipped with the model (Ling, Grok-1, DeepSeek-MoE).
 
-use super::decoder::{self, LLAMA, Style, Switch};
-use super::dense::QWEN3;
+use super::decoder::{self, LLAMA, QkNorm, Style, Switch};
+use super::dense::{BIAS_FREE, HUNYUAN, MISTRAL, OLMO2, QWEN3, biased};
+use super::experts::{self, CORRECTED, Experts, PLAIN};
 use super::windows::Windows;
 use super::{Family, Fields};
-use crate::spec::SpecError;
-use crate::spec::model::FeedForward;
+use crate::spec::model::{FeedForward, Mixer};
+use crate::spec::{ModelSpec, SpecError};
 
-/// Keys for the number of shared experts.
-const SHARED: [&str; 4] =
-    ["n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert"];
+/// Qwen2-MoE: a gate on the shared expert.
+const QWEN2_MOE: Style = Style {
+    qkv_bias: Switch::Key("qkv_bias", true),
+    experts: Experts { shared_gate: true, ..PLAIN },
+    windows: Windows::OptIn,
+    ..BIAS_FREE
+};
+
+/// GLM-4.5 and kin: biases on query, key and value by key, norms on queries and keys by key.
+pub(crate) const GLM4_MOE: Style = Style {
+    output_bias: Switch::Off,
+    mlp_bias: Switch::Off,
+    qk_norm: (QkNorm::Shared, Switch::Key("use_qk_norm", false)),
+    experts: CORRECTED,
+    ..LLAMA
+};
+
+/// `MiniMax`-M2: norms over the whole width of queries and keys.
+const MINIMAX_M2: Style = Style {
+    qk_norm: (QkNorm::Whole, Switch::Key("use_qk_norm", true)),
+    experts: Experts { correction: Switch::Key("use_routing_bias", true), ..PLAIN },
+    ..BIAS_FREE
+};
+
+/// gpt-oss: biases everywhere, experts included; a sink per head; every second layer sees 128 tokens.
+const GPT_OSS: Style = Style {
+    sinks: true,
+    experts: Experts { bias: true, ..PLAIN },
+    windows: Windows::Alternating { every: 2, window: 128 },
+    ..biased("attention_bias", true)
+};
+
+/// Phi-MoE: LayerNorm; biases in attention and on the output projection by key.
+const PHIMOE: Style = Style {
+    mlp_bias: Switch::Off,
+    norm_bias: Switch::On,
+    lm_head_bias: Switch::Key("lm_head_bias", false),
+    windows: Windows::All,
+    ..LLAMA
+};
+
+/// Ling and Ring.
+const BAILING: Style = Style {
+    qkv_bias: Switch::Key("use_qkv_bias", false),
+    output_bias: Switch::Key("use_bias", false),
+    mlp_bias: Switch::Off,
+    qk_norm: (QkNorm::Shared, Switch::Key("use_qk_norm", false)),
+    experts: Experts { correction: Switch::Key("moe_router_enable_expert_bias", false), ..PLAIN },
+    ..LLAMA
+};
+
+/// dots.llm1: norms on queries and keys.
+const DOTS1: Style =
+    Style { qk_norm: (QkNorm::Shared, Switch::On), mlp_bias: Switch::Off, experts: CORRECTED, ..LLAMA };
+
+/// Trinity: norms around both parts and on queries and keys, an output gate in attention.
+const AFMOE: Style = Style {
+    norms: 4,
+    qk_norm: (QkNorm::Shared, Switch::On),
+    experts: CORRECTED,
+    windows: Windows::Alternating { every: 4, window: 1024 },
+    ..BIAS_FREE
+};
 
 /// `model_type` → reader.
 pub(crate) const FAMILIES: &[Family] = &[
-    ("mixtral", |f| decoder::model(f, &LLAMA)),
+    ("mixtral", |f| decoder::model(f, &MISTRAL)),
+    ("qwen2_moe", |f| decoder::model(f, &QWEN2_MOE)),
     ("qwen3_moe", |f| decoder::model(f, &QWEN3)),
-    ("llama4_text", |f| decoder::model(f, &Style { windows: Windows::Chunked, ..LLAMA })),
+    ("qwen3_vl_moe", |f| decoder::model(f, &QWEN3)),
+    ("qwen3_vl_moe_text", |f| decoder::model(f, &QWEN3)),
+    ("qwen3_omni_moe_text", |f| decoder::model(f, &QWEN3)),
+    ("deepseek", |f| decoder::model(f, &LLAMA)),
+    ("olmoe", |f| decoder::model(f, &OLMO2)),
+    ("flex_olmo", |f| decoder::model(f, &OLMO2)),
+    ("granitemoe", |f| decoder::model(f, &LLAMA)),
+    ("granitemoeshared", |f| decoder::model(f, &LLAMA)),
+    ("ernie4_5_moe", |f| {
+        decoder::model(f, &Style { tied: true, experts: CORRECTED, ..biased("use_bias", false) })
+    }),
+    ("glm4_moe", |f| decoder::model(f, &GLM4_MOE)),
+    ("glm4v_moe", |f| decoder::model(f, &GLM4_MOE)),
+    ("glm4v_moe_text", |f| decoder::model(f, &GLM4_MOE)),
+    ("minimax_m2", |f| decoder::model(f, &MINIMAX_M2)),
+    ("gpt_oss", |f| decoder::model(f, &GPT_OSS)),
+    ("phimoe", |f| decoder::model(f, &PHIMOE)),
+    ("bailing_moe", |f| decoder::model(f, &BAILING)),
+    ("bailing_moe_v2", |f| decoder::model(f, &BAILING)),
+    ("dots1", |f| decoder::model(f, &DOTS1)),
+    ("hunyuan_v1_moe", |f| decoder::model(f, &HUNYUAN)),
+    ("hunyuan", |f| decoder::model(f, &HUNYUAN)),
+    ("grok-1", grok),
+    ("dbrx", dbrx),
+    ("afmoe", afmoe),
+    ("llama4", llama4),
+    ("llama4_text", llama4),
 ];
 
-/// What the fields do not say about a family's experts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Experts {
-    /// Biases in router and experts.
-    pub bias: bool,
-    /// A sigmoid gate on the shared expert.
-    pub shared_gate: bool,
-    /// One routing-correction value per expert.
-    pub correction: Switch,
+/// Grok-1: norms before and after both parts; tied.
+fn grok(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
+    // Tables of model shapes say with `num_ffi` how many projections read the input.
+    let gated = fields.size_or("num_ffi", 2)? == 2;
+    decoder::model(fields, &Style { gated, norms: 4, tied: true, ..BIAS_FREE })
 }
 
-/// No biases, no gate, no correction.
-pub(crate) const PLAIN: Experts = Experts { bias: false, shared_gate: false, correction: Switch::Off };
-
-/// The feed-forward part of each layer: dense where the fields name no experts.
-///
-/// # Errors
-/// When a size is missing or absurd.
-pub(crate) fn per_layer(
-    fields: &Fields<'_>,
-    style: &Style,
-    layers: u32,
-) -> Result<Vec<FeedForward>, SpecError> {
-    if fields.count_or("num_experts", 0)? == 0 {
-        return Ok(vec![decoder::dense(fields, style)?; layers as usize]);
-    }
-    let sparse = sparse_layers(fields, layers)?;
-    let experts = experts(fields, style)?;
-    let dense = if sparse.contains(&false) { decoder::dense(fields, style)? } else { experts.clone() };
-    Ok(sparse.into_iter().map(|s| if s { experts.clone() } else { dense.clone() }).collect())
-}
-
-/// The expert block as the fields describe it.
-///
-/// # Errors
-/// When a size is missing or absurd.
-pub(crate) fn experts(fields: &Fields<'_>, style: &Style) -> Result<FeedForward, SpecError> {
-    let experts = fields.size("num_experts")?;
-    let width = match fields.optional_size("moe_intermediate_size")? {
-        Some(width) => width,
-        None => fields.size("intermediate_size")?,
-    };
-    let shared = match SHARED.into_iter().find(|key| fields.has(key)) {
-        Some(key) => u64::from(fields.count_or(key, 0)?) * u64::from(width),
-        None => 0,
-    };
-    let shared = fields.count_or("shared_expert_intermediate_size", 0).map(u64::from)?.max(shared);
-    let correction = style.experts.correction.read(fields)?;
-    Ok(FeedForward::Moe {
-        experts,
-        top_k: fields.size("num_experts_per_tok")?,
-        intermediate_size: width.into(),
-        gated: style.gated,
-        bias: style.experts.bias,
-        shared_intermediate_size: shared,
-        shared_gate: style.experts.shared_gate && shared > 0,
+/// DBRX: LayerNorm without biases; attention and experts in objects of their own.
+fn dbrx(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
+    let style = BIAS_FREE;
+    let Some(ffn) = fields.nested("ffn_config")? else { return decoder::model(fields, &style) };
+    let block = FeedForward::Moe {
+        experts: ffn.size_or("num_experts", 4)?,
+        top_k: ffn.size_or("num_experts_per_tok", 1)?,
+        intermediate_size: ffn.size_or("intermediate_size", 3584)?.into(),
+        gated: true,
+        bias: false,
+        shared_intermediate_size: 0,
+        shared_gate: false,
         latent_size: 0,
-        router_other_parameters: if correction { experts.into() } else { 0 },
+        router_other_parameters: 0,
         zero_experts: 0,
-    })
+    };
+    let layers = vec![block; fields.layer_count()? as usize];
+    let mut spec = decoder::with_feed_forward(fields, &style, layers)?;
+    let groups = match fields.nested("attn_config")? {
+        Some(attention) => attention.size_or("kv_n_heads", 1)?,
+        None => 1,
+    };
+    for group in &mut spec.layers {
+        if let Mixer::GroupedQuery { kv_heads, .. } = &mut group.mixer {
+            *kv_heads = groups;
+        }
+    }
+    Ok(spec)
 }
 
-/// Which layers have experts: the first few may be dense, every n-th may have them, lists may name
-/// either.
-///
-/// # Errors
-/// When a list does not fit the number of layers.
-pub(crate) fn sparse_layers(fields: &Fields<'_>, layers: u32) -> Result<Vec<bool>, SpecError> {
-    if let Some(types) = fields.texts("mlp_layer_types")? {
-        check_length(fields, "mlp_layer_types", types.len(), layers)?;
-        return Ok(types.into_iter().map(|t| t != "dense").collect());
+/// Trinity: as many gate outputs as attention outputs.
+fn afmoe(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
+    let (heads, _, head_dim) = decoder::heads(fields)?;
+    let mut spec = decoder::model(fields, &AFMOE)?;
+    for group in &mut spec.layers {
+        if let Mixer::GroupedQuery { output_gate_size, .. } = &mut group.mixer {
+            *output_gate_size = u64::from(heads) * u64::from(head_dim);
+        }
     }
-    let first = fields.count_or("first_k_dense_replace", 0)?;
-    let step = fields.size_or("decoder_sparse_step", 1)?;
-    let dense = fields.counts("mlp_only_layers")?.unwrap_or_default();
-    if let Some(value) = fields.value("moe_layer_freq")
-        && value.is_array()
-    {
-        let marks = fields.counts("moe_layer_freq")?.unwrap_or_default();
-        check_length(fields, "moe_layer_freq", marks.len(), layers)?;
-        return Ok(marks.into_iter().map(|m| m > 0).collect());
-    }
-    let every = fields.size_or("moe_layer_freq", 1)?;
-    let sparse =
-        |i: u32| i >= first && i.is_multiple_of(every) && (i + 1).is_multiple_of(step) && !dense.contains(&i);
-    Ok((0..layers).map(sparse).collect())
+    Ok(spec)
 }
 
-fn check_length(fields: &Fields<'_>, key: &'static str, found: usize, layers: u32) -> Result<(), SpecError> {
-    if found == layers as usize {
-        return Ok(());
+/// Llama 4: routed experts and one shared expert of the same width in every n-th layer, wider dense
+/// blocks in the others; attention in chunks but for every fourth layer.
+fn llama4(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
+    let fields = &fields.with_defaults(&[("num_experts", 16), ("num_experts_per_tok", 1)]);
+    let style = Style { mlp_bias: Switch::Off, windows: Windows::Chunked, ..LLAMA };
+    let width = fields.size("intermediate_size")?;
+    let mut block = experts::block(fields, &style)?;
+    if let FeedForward::Moe { shared_intermediate_size, .. } = &mut block {
+        *shared_intermediate_size = width.into();
     }
-    let problem = format!("has {found} entries for {layers} layers");
-    Err(fields.wrong(key, &problem, "give one entry a layer"))
+    let dense = FeedForward::Dense {
+        intermediate_size: fields.size_or("intermediate_size_mlp", width)?.into(),
+        gated: true,
+        bias: false,
+    };
+    let sparse = experts::sparse_layers(fields, fields.layer_count()?)?;
+    let layers = sparse.into_iter().map(|s| if s { block.clone() } else { dense.clone() }).collect();
+    decoder::with_feed_forward(fields, &style, layers)
 }

@@ -19,6 +19,17 @@ pub struct Indexer {
     pub top_k: u32,
     /// Parameters of the indexer's projections and norms in one layer.
     pub parameters: u64,
+    /// The picks of an earlier layer are reused: nothing computed, nothing cached (GLM-5.2).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reused: bool,
+}
+
+impl Indexer {
+    /// Elements that one token adds to the indexer's cache in one layer.
+    #[must_use]
+    pub fn cached_width(self) -> u64 {
+        if self.reused { 0 } else { u64::from(self.head_dim) }
+    }
 }
 
 /// Token mixer of a layer.

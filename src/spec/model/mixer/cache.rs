@@ -1,6 +1,6 @@
 //! What a mixer keeps of the past: a cache that grows, or a state that does not.
 
-use super::Mixer;
+use super::{Indexer, Mixer};
 
 impl Mixer {
     /// Channels of the causal convolution; 0 without one.
@@ -31,10 +31,10 @@ impl Mixer {
             Self::GroupedQuery { reuses_kv: true, .. } => 0,
             Self::GroupedQuery { kv_heads, head_dim, value_head_dim, indexer, .. } => {
                 u(kv_heads) * (u(head_dim) + u(value_head_dim.unwrap_or(head_dim)))
-                    + indexer.map_or(0, |i| u(i.head_dim))
+                    + indexer.map_or(0, Indexer::cached_width)
             }
             Self::Latent { kv_lora_rank, qk_rope_head_dim, indexer, .. } => {
-                u(kv_lora_rank + qk_rope_head_dim) + indexer.map_or(0, |i| u(i.head_dim))
+                u(kv_lora_rank + qk_rope_head_dim) + indexer.map_or(0, Indexer::cached_width)
             }
             Self::Compressed { head_dim, ratio: 0, .. } => u(head_dim),
             Self::Compressed { head_dim, ratio, indexer, .. } => {
@@ -108,7 +108,6 @@ impl Mixer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::model::Indexer;
 
     fn compressed(ratio: u32, indexer: Option<Indexer>) -> Mixer {
         Mixer::Compressed {
@@ -131,7 +130,7 @@ mod tests {
         // Heavily compressed: ⌊1000/128⌋ = 7 entries of 512.
         assert!((compressed(128, None).cache_elements(1000.0) - (window + 3584.0)).abs() < 0.5);
         // Compressed sparse: 250 entries of 512 + 128 for the indexer.
-        let indexer = Indexer { heads: 64, head_dim: 128, top_k: 512, parameters: 0 };
+        let indexer = Indexer { heads: 64, head_dim: 128, top_k: 512, parameters: 0, reused: false };
         assert!((compressed(4, Some(indexer)).cache_elements(1000.0) - (window + 160_000.0)).abs() < 0.5);
         // Shorter than the window and than one entry.
         assert!((compressed(128, None).cache_elements(100.0) - 51_200.0).abs() < 0.5);
