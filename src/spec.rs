@@ -8,6 +8,7 @@ pub mod deployment;
 pub mod dtype;
 mod error;
 pub mod formats;
+pub mod gguf;
 pub mod hf;
 pub mod import;
 pub mod model;

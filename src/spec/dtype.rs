@@ -102,6 +102,8 @@ data_types! {
     Tq1_0 = "tq1_0", 54.0 / 256.0;
     /// GGUF TQ2_0, ternary.
     Tq2_0 = "tq2_0", 66.0 / 256.0;
+    /// GGUF Q1_0: blocks of 128 sign bits and one fp16 scale.
+    Q1_0 = "q1_0", 18.0 / 128.0;
 }
 
 impl DataType {

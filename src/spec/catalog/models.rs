@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::files::{CatalogFile, Kind, files, read_text};
 use super::resolve::resolve;
 use super::{Directories, Header};
-use crate::spec::{ModelSpec, SpecError, hf};
+use crate::spec::{ModelSpec, SpecError, gguf, hf};
 
 const FIX: &str = "give a name of `foretoken models list`, a Hugging Face id in the local cache, or a path to a \
                    directory, config.json, .gguf or .toml";
@@ -62,6 +62,9 @@ pub fn read_model(path: &Path) -> Result<ModelSpec, SpecError> {
     }
     if path.extension().is_some_and(|e| e == "toml") {
         return ModelSpec::from_toml(&read_text(path)?, &file);
+    }
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+        return gguf::read(path);
     }
     hf::read_config(&read_text(path)?, &file)
 }

@@ -102,6 +102,11 @@ impl ModelSpec {
 /// Widths that some models do not have, so that zero means none.
 const MAY_BE_ZERO: [&str; 3] = ["qk_nope_head_dim", "qk_rope_head_dim", "ratio"];
 
+/// Sizes that may exceed [`LARGEST_COUNT`]; the products of all others stay below 64 bits.
+fn is_wide(name: &str) -> bool {
+    name == "window" || name.ends_with("_size") && !["state_size", "inner_size"].contains(&name)
+}
+
 /// Checks every number of a part of the model, by the name it has in our TOML files: sizes are at
 /// least one (an optional one that is zero is not written out), element counts may be zero.
 fn numbers(file: &str, path: &str, part: &impl Serialize) -> Result<(), SpecError> {
@@ -119,7 +124,7 @@ fn walk(file: &str, path: &str, value: &Value) -> Result<(), SpecError> {
                 size(file, &key, n.max(1), LARGEST_PARAMETERS)?;
             }
             Some(n) if MAY_BE_ZERO.contains(&name.as_str()) => size(file, &key, n.max(1), LARGEST_COUNT)?,
-            Some(n) if name.ends_with("_size") || name == "window" => size(file, &key, n, LARGEST)?,
+            Some(n) if is_wide(name) => size(file, &key, n, LARGEST)?,
             Some(n) => size(file, &key, n, LARGEST_COUNT)?,
             None => walk(file, &key, value)?,
         }

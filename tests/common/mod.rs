@@ -1,0 +1,4 @@
+//! Helpers of the tests.
+#![allow(dead_code, missing_docs)] // every test file uses a part of them
+
+pub mod gguf;
