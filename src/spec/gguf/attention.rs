@@ -93,6 +93,7 @@ fn indexer(block: &mut Block<'_>) -> Result<Option<Indexer>, SpecError> {
         heads: block.size("attention.indexer.head_count")?,
         head_dim: block.size("attention.indexer.key_length")?,
         top_k: block.size("attention.indexer.top_k")?,
+        reused: false,
         parameters: block.take_prefix("indexer."),
     }))
 }
