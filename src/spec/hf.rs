@@ -4,16 +4,24 @@
 
 mod classic;
 mod decoder;
+mod deepseek_v4;
+mod delta;
 mod dense;
 mod experts;
 mod fields;
+mod gemma;
 mod json;
 mod latent;
+mod layers;
+mod mamba;
 mod moe;
 mod mtp;
+mod nemotron_h;
 mod quantization;
 mod refuse;
+mod sparse;
 mod unknown;
+mod variants;
 mod vision;
 mod windows;
 
@@ -29,7 +37,19 @@ pub(crate) type Reader = fn(&Fields<'_>) -> Result<ModelSpec, SpecError>;
 pub(crate) type Family = (&'static str, Reader);
 
 /// All families, by room.
-const FAMILIES: &[&[Family]] = &[dense::FAMILIES, classic::FAMILIES, moe::FAMILIES, latent::FAMILIES];
+const FAMILIES: &[&[Family]] = &[
+    dense::FAMILIES,
+    classic::FAMILIES,
+    moe::FAMILIES,
+    latent::FAMILIES,
+    delta::FAMILIES,
+    mamba::FAMILIES,
+    nemotron_h::FAMILIES,
+    deepseek_v4::FAMILIES,
+    gemma::FAMILIES,
+    sparse::FAMILIES,
+    variants::FAMILIES,
+];
 
 /// Objects that hold the language model of a multi-modal configuration, in the order in which they are tried.
 const LANGUAGE_OBJECTS: [&str; 5] =
@@ -58,9 +78,7 @@ pub fn read_config(text: &str, file: &str) -> Result<ModelSpec, SpecError> {
     if spec.vision.is_none() {
         spec.vision = vision::read(&root)?;
     }
-    if spec.mtp.is_none() {
-        spec.mtp = mtp::read(&fields, &spec)?;
-    }
+    mtp::attach(&fields, &mut spec)?;
     spec.checkpoint = quantization::read(&fields)?;
     spec.validate(file)?;
     Ok(spec)

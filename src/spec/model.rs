@@ -113,6 +113,24 @@ pub struct LayerGroup {
     pub other_parameters: u64,
 }
 
+impl LayerGroup {
+    /// Parameters of all layers of the group, and how many of them one token touches.
+    #[must_use]
+    pub fn parameters(&self, hidden_size: u64) -> (u64, u64) {
+        let d = hidden_size;
+        let linears = self.mixer.linears(d).into_iter().chain(self.feed_forward.linears(d));
+        let shared = linears.map(|l| l.parameters()).sum::<u64>()
+            + self.norm_parameters
+            + self.other_parameters
+            + self.mixer.other_parameters(d)
+            + self.feed_forward.other_parameters();
+        let (experts, top_k) = self.feed_forward.experts();
+        let expert = self.feed_forward.expert_parameters(d);
+        let count = u64::from(self.count);
+        (count * (shared + u64::from(experts) * expert), count * (shared + u64::from(top_k) * expert))
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 pub(crate) fn is_zero(value: &u64) -> bool {
     *value == 0
@@ -171,9 +189,10 @@ pub struct Vision {
 pub struct Mtp {
     /// How many tokens ahead (modules).
     pub layers: u32,
-    /// All parameters of the modules, shared tables not counted again.
+    /// All parameters of the modules as the checkpoint stores them, its copies of the embedding and
+    /// the output projection included (`DeepSeek` V3 stores both).
     pub parameters: u64,
-    /// Parameters that one token touches in one module.
+    /// Parameters that one token touches in one module, tables not included.
     pub active_parameters: u64,
 }
 

@@ -268,4 +268,20 @@ impl<'a> Fields<'a> {
             }
         }
     }
+
+    /// A list of objects, when it is there.
+    pub(crate) fn objects(&self, key: &'a str) -> Result<Option<Vec<Self>>, SpecError> {
+        let Some((key, list)) = self.list(key)? else { return Ok(None) };
+        let object = |(i, value): (usize, &'a Value)| match value {
+            Value::Object(map) => Ok(Self {
+                root: self.root,
+                map,
+                prefix: self.dotted(&format!("{key}[{i}].")),
+                file: self.file,
+                defaults: &[],
+            }),
+            other => Err(self.wrong_value(key, other, "every entry must be an object", "correct the list")),
+        };
+        list.iter().enumerate().map(object).collect::<Result<_, _>>().map(Some)
+    }
 }
