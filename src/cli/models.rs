@@ -27,7 +27,7 @@ pub(super) enum ModelsCommand {
         model: String,
     },
     /// Write a catalog file from a configuration.
-    Import(ImportArgs),
+    Import(Box<ImportArgs>),
 }
 
 /// Arguments of `models import`.
