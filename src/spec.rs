@@ -12,6 +12,7 @@ pub mod gguf;
 pub mod hf;
 pub mod import;
 pub mod model;
+pub mod safetensors;
 pub mod workload;
 
 pub use accelerator::Accelerator;

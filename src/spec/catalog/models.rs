@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::files::{CatalogFile, Kind, files, read_text};
 use super::resolve::resolve;
 use super::{Directories, Header};
-use crate::spec::{ModelSpec, SpecError, gguf, hf};
+use crate::spec::{ModelSpec, SpecError, gguf, hf, safetensors};
 
 const FIX: &str = "give a name of `foretoken models list`, a Hugging Face id in the local cache, or a path to a \
                    directory, config.json, .gguf or .toml";
@@ -89,7 +89,9 @@ fn read_directory(directory: &Path) -> Result<ModelSpec, SpecError> {
             fix: "give a directory that holds one, or the .gguf or .toml file itself".into(),
         });
     }
-    hf::read_config(&read_text(&config)?, &config.display().to_string())
+    let mut spec = hf::read_config(&read_text(&config)?, &config.display().to_string())?;
+    safetensors::attach(&mut spec, directory);
+    Ok(spec)
 }
 
 /// Catalog id of a Hugging Face repository: its name without the organisation, in lower case.
