@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod cli;
+pub mod memory;
 pub mod report;
 pub mod spec;
 pub mod time;

@@ -92,6 +92,26 @@ impl Linear {
     pub fn parameters(&self) -> u64 {
         self.inputs * self.outputs + if self.bias { self.outputs } else { 0 }
     }
+
+    /// Output and input width on one of `tp` ranks. KV heads are divided until one is left, then
+    /// replicated; widths that do not divide are padded up, as engines do.
+    #[must_use]
+    pub fn per_rank(&self, tp: u32) -> (u64, u64) {
+        let share = |width: u64, ranks: u32| width.div_ceil(u64::from(ranks.max(1)));
+        match self.split {
+            Split::Columns => (share(self.outputs, tp), self.inputs),
+            Split::Rows => (self.outputs, share(self.inputs, tp)),
+            Split::KvHeads(heads) => (share(self.outputs, tp.min(heads)), self.inputs),
+            Split::Replicated => (self.outputs, self.inputs),
+        }
+    }
+
+    /// Weights and bias on one of `tp` ranks.
+    #[must_use]
+    pub fn parameters_per_rank(&self, tp: u32) -> u64 {
+        let (outputs, inputs) = self.per_rank(tp);
+        outputs * inputs + if self.bias { outputs } else { 0 }
+    }
 }
 
 /// `count` identical layers. The order of groups carries no meaning; time and memory add up.
@@ -268,10 +288,6 @@ pub struct ModelSource {
     /// Licence of the source.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub licence: String,
-    /// Other repositories whose model has the same shapes and context, fine-tunes mostly; they find
-    /// this entry too.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub aliases: Vec<String>,
 }
 
 /// A language model.

@@ -64,11 +64,6 @@ pub struct Plan {
     pub(super) experts_format: Format,
 }
 
-/// Width of one rank's share; widths that do not divide are padded up, as engines do.
-fn share(width: u64, ranks: u32) -> f64 {
-    width.div_ceil(u64::from(ranks.max(1))) as f64
-}
-
 impl Plan {
     /// Divides the model over the ranks of the deployment. The deployment must have passed
     /// [`crate::spec::check_deployment`].
@@ -116,13 +111,8 @@ impl Plan {
 }
 
 fn linear_plan(linear: &Linear, tp: u32, formats: &Formats, low_rank: Option<u32>) -> LinearPlan {
-    let (n, k) = match linear.split {
-        Split::Columns => (share(linear.outputs, tp), linear.inputs as f64),
-        Split::Rows => (linear.outputs as f64, share(linear.inputs, tp)),
-        // divided until one KV head is left, then replicated
-        Split::KvHeads(heads) => (share(linear.outputs, tp.min(heads)), linear.inputs as f64),
-        Split::Replicated => (linear.outputs as f64, linear.inputs as f64),
-    };
+    let (n, k) = linear.per_rank(tp);
+    let (n, k) = (n as f64, k as f64);
     let format = formats.of(linear.class);
     let mut plan = LinearPlan {
         label: linear.label,
