@@ -93,7 +93,12 @@ impl Formats {
             if matches!(format, DataType::Fp32 | DataType::Bf16 | DataType::Fp16) {
                 (base, base.bytes(), None)
             } else {
-                (format, checkpoint.bytes_per_weight(class), checkpoint.activations)
+                // The checkpoint names the narrowest arithmetic; wider weights multiply in their own.
+                let activations = match (format, checkpoint.activations) {
+                    (DataType::Fp8 | DataType::Fp8Block | DataType::Mxfp8, Some(_)) => Some(DataType::Fp8),
+                    (_, activations) => activations,
+                };
+                (format, checkpoint.bytes_per_weight(class), activations)
             }
         };
         let mut by_class = [Format { weights: base, bytes_per_weight: base.bytes(), math: base }; CLASSES];

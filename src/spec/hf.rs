@@ -79,9 +79,21 @@ pub fn read_config(text: &str, file: &str) -> Result<ModelSpec, SpecError> {
         spec.vision = vision::read(&root)?;
     }
     mtp::attach(&fields, &mut spec)?;
-    spec.checkpoint = quantization::read(&fields)?;
+    quantization::read(&fields, &mut spec)?;
     spec.validate(file)?;
     Ok(spec)
+}
+
+/// Applies a `hf_quant_config.json`, which `ModelOpt` writes beside a `config.json` that does not
+/// mention the quantisation.
+///
+/// # Errors
+/// When the text is no JSON object or a value of it makes no sense.
+pub fn apply_quantization(spec: &mut ModelSpec, text: &str, file: &str) -> Result<(), SpecError> {
+    let map = json::parse(text, file)?;
+    let root = Fields::new(&map, file);
+    let config = root.nested("quantization")?.unwrap_or(root);
+    quantization::apply(&config, spec)
 }
 
 /// The reader of a `model_type`.

@@ -16,12 +16,15 @@ const SHOWN: usize = 60;
 /// Other spellings of a key, in the order in which they are tried. Sources: the `attribute_map` of
 /// the transformers configuration classes and the configurations of models with their own code.
 const ALIASES: &[(&str, &[&str])] = &[
-    ("hidden_size", &["n_embd", "d_model", "n_embed", "dim"]),
+    ("hidden_size", &["n_embd", "d_model", "n_embed", "dim", "hidden_dim"]),
     ("num_hidden_layers", &["n_layer", "n_layers", "num_layers"]),
     ("num_attention_heads", &["n_head", "n_heads", "num_heads"]),
     ("num_key_value_heads", &["num_kv_heads", "n_head_kv", "n_kv_heads", "multi_query_group_num"]),
     ("head_dim", &["kv_channels", "attention_head_dim"]),
-    ("intermediate_size", &["ffn_dim", "n_inner", "ffn_hidden_size", "ff_intermediate_size"]),
+    (
+        "intermediate_size",
+        &["ffn_dim", "n_inner", "ffn_hidden_size", "ff_intermediate_size", "ffn_embed_dim"],
+    ),
     ("vocab_size", &["padded_vocab_size"]),
     ("max_position_embeddings", &["n_positions", "max_seq_len", "seq_length", "n_ctx", "max_model_len"]),
     ("num_experts", &["num_local_experts", "n_routed_experts", "moe_num_experts", "ffn_num_experts"]),
@@ -70,6 +73,11 @@ impl<'a> Fields<'a> {
     /// The file, as it is named in messages.
     pub(crate) fn file(&self) -> &'a str {
         self.file
+    }
+
+    /// Keys as they are written.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.map.keys().map(String::as_str)
     }
 
     /// The key as written and its value, `null` skipped.

@@ -61,6 +61,10 @@ pub(crate) fn read(
     } else {
         assumed.push("no biases");
     }
+    let corrected = fields.text("topk_method")? == Some("noaux_tc")
+        || fields.text("scoring_func")? == Some("sigmoid")
+        || fields.flag("use_routing_bias", false)?;
+    style.experts.correction = Switch::fixed(corrected);
     let norms_by_key = ["use_qk_norm", "qk_norm", "qk_layernorm"].into_iter().find(|k| fields.has(k));
     match norms_by_key {
         Some(key) => style.qk_norm = (QkNorm::Shared, Switch::Key(key, false)),
@@ -79,7 +83,7 @@ pub(crate) fn read(
 
 /// A family that the model's own name gives away, with that name.
 fn by_name<'a>(fields: &Fields<'a>) -> Result<Option<(&'static str, &'a str)>, SpecError> {
-    for key in ["_name_or_path", "model_name", "model"] {
+    for key in ["_name_or_path", "model_name", "model", "name"] {
         let Some(name) = fields.text(key)? else { continue };
         let lower = name.to_ascii_lowercase();
         if let Some((_, family)) = BY_NAME.iter().find(|(part, _)| lower.contains(part)) {
