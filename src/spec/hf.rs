@@ -73,6 +73,8 @@ pub fn read_config(text: &str, file: &str) -> Result<ModelSpec, SpecError> {
         Some((name, read)) => (name, read(&fields)?),
         None => unknown::read(&fields, inner.or(outer))?,
     };
+    // What follows multiplies these sizes.
+    spec.validate(file)?;
     spec.architecture = architecture;
     spec.id = name_of(&root, file)?;
     if spec.vision.is_none() {

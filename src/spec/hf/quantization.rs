@@ -8,8 +8,9 @@ mod scheme;
 use std::collections::BTreeMap;
 
 use super::Fields;
-use crate::spec::model::{Checkpoint, ModelSpec, TensorClass};
+use crate::spec::model::{Checkpoint, Mixer, ModelSpec, TensorClass};
 use crate::spec::{DataType, SpecError};
+use modules::Names;
 use scheme::Scheme;
 
 /// Classes whose linear layers quantisers take; embeddings, output projection, router and vision
@@ -71,7 +72,8 @@ pub(crate) fn apply(config: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), Spe
         (None, None) if config.has("config_groups") => "compressed-tensors",
         (None, None) => return Ok(()),
     };
-    let rules = rules(config, method, algorithm)?;
+    let names = modules::names(spec);
+    let rules = rules(config, names, method, algorithm)?;
     if rules.is_empty() {
         let shown: String = method.escape_debug().take(40).collect();
         spec.warnings.push(format!("quantisation `{shown}` is not known; weights are taken as unquantised"));
@@ -81,16 +83,20 @@ pub(crate) fn apply(config: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), Spe
     checkpoint.method = Some(method.to_owned());
     checkpoint.kv_cache = kv_cache(config)?;
     let mut ignored: Vec<&str> = vec![];
-    for key in IGNORED {
+    for key in IGNORED.into_iter().filter(|key| *key != "ignore" || method != "fp8") {
         ignored.extend(config.texts(key)?.unwrap_or_default());
     }
     if ignored.iter().any(|p| p.starts_with("mtp") || p.contains(".mtp")) {
         ignored.push("mtp");
     }
-    let ignored_layers = modules::covered(ignored.iter().copied());
+    let ignored_layers = modules::covered(names, ignored.iter().copied());
+    // Kimi calls its linear attention `self_attn` too.
+    let delta = spec.layers.iter().any(|g| matches!(g.mixer, Mixer::KimiDelta { .. }));
     for (class, layers) in modules::layers_by_class(spec) {
+        let named =
+            if delta && class == TensorClass::LinearAttention { TensorClass::Attention } else { class };
         let within = |counts: &BTreeMap<TensorClass, u32>| {
-            counts.get(&class).copied().unwrap_or(0) >= layers.div_ceil(2)
+            counts.get(&named).copied().unwrap_or(0) >= layers.div_ceil(2)
         };
         let chosen = rules.iter().find(|r| r.layers.as_ref().is_none_or(within));
         if let Some(rule) = chosen.filter(|_| !within(&ignored_layers)) {
@@ -140,27 +146,46 @@ impl Rule {
 }
 
 /// The schemes of a quantisation, those for some modules first.
-fn rules(config: &Fields<'_>, method: &str, algorithm: Option<&str>) -> Result<Vec<Rule>, SpecError> {
-    let mut rules = listed_layers(config)?;
-    if let Some(groups) = config.nested("config_groups")? {
+fn rules(
+    config: &Fields<'_>,
+    names: Names,
+    method: &str,
+    algorithm: Option<&str>,
+) -> Result<Vec<Rule>, SpecError> {
+    let mut rules = listed_layers(config, names)?;
+    // Experts requantised in a checkpoint that was 8-bit before; the groups do not speak of the rest.
+    let requantised = method == "fp8" && !rules.is_empty();
+    if let Some(groups) = config.nested("config_groups")?.filter(|_| !requantised) {
         for name in groups.keys() {
             let Some(group) = groups.nested(name)? else { continue };
             let Some(scheme) = scheme::of_group(&group)? else { continue };
             let targets = group.texts("targets")?.unwrap_or_default();
             let everything = targets.is_empty() || targets.contains(&"Linear");
-            let layers = (!everything).then(|| modules::covered(targets.iter().copied()));
+            let layers = (!everything).then(|| modules::covered(names, targets.iter().copied()));
             rules.push(Rule { scheme, layers });
         }
         rules.sort_by_key(|r| r.layers.is_none());
     }
     if !rules.is_empty() {
+        if requantised {
+            rules.push(Rule { scheme: Scheme::both(DataType::Fp8Block), layers: None });
+        }
         return Ok(rules);
     }
     if let Some(scheme) = algorithm.and_then(scheme::of_algorithm) {
         return Ok(Rule::all(scheme));
     }
     Ok(match method {
-        "fp8" if config.has("weight_block_size") => Rule::all(Scheme::both(DataType::Fp8Block)),
+        "fp8" if config.has("weight_block_size") => {
+            let mut rules = Rule::all(Scheme::both(DataType::Fp8Block));
+            // DeepSeek V4 keeps its experts in 4 bit, with a power-of-two scale per 32.
+            if config.root().text("expert_dtype")? == Some("fp4") {
+                let experts = BTreeMap::from([(TensorClass::Experts, u32::MAX)]);
+                let scheme = Scheme { activations: Some(DataType::Fp8), ..Scheme::both(DataType::Mxfp4) };
+                rules.insert(0, Rule { scheme, layers: Some(experts) });
+            }
+            rules
+        }
         "fp8" | "fbgemm_fp8" => Rule::all(Scheme::both(DataType::Fp8)),
         "awq" | "gptq" | "auto-round" | "auto_round" | "intel/auto-round" | "autoround" | "gptq_marlin"
         | "awq_marlin" => Rule::all(scheme::of_bits(config)?),
@@ -182,7 +207,7 @@ fn rules(config: &Fields<'_>, method: &str, algorithm: Option<&str>) -> Result<V
 }
 
 /// Modules that are named one by one with their algorithm (`quantized_layers` of `ModelOpt` mixtures).
-fn listed_layers(config: &Fields<'_>) -> Result<Vec<Rule>, SpecError> {
+fn listed_layers(config: &Fields<'_>, names: Names) -> Result<Vec<Rule>, SpecError> {
     let Some(layers) = config.nested("quantized_layers")? else { return Ok(vec![]) };
     let mut by_algorithm: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for name in layers.keys() {
@@ -192,9 +217,9 @@ fn listed_layers(config: &Fields<'_>) -> Result<Vec<Rule>, SpecError> {
             by_algorithm.entry(algorithm).or_default().push(name);
         }
     }
-    let rule = |(algorithm, names): (&str, Vec<&str>)| {
+    let rule = |(algorithm, listed): (&str, Vec<&str>)| {
         let scheme = scheme::of_algorithm(algorithm)?;
-        Some(Rule { scheme, layers: Some(modules::covered(names)) })
+        Some(Rule { scheme, layers: Some(modules::covered(names, listed)) })
     };
     Ok(by_algorithm.into_iter().filter_map(rule).collect())
 }

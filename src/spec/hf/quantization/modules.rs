@@ -7,15 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::spec::model::{FeedForward, Mixer, ModelSpec, TensorClass};
 
 /// One module of each class under the names that model families give it, below `layers.N.`.
-const NAMES: &[(TensorClass, &[&str])] = &[
+const NAMES: Names = &[
     (
         TensorClass::Attention,
         &["self_attn.o_proj", "self_attn.q_a_proj", "attn.o_proj", "attention.o_proj", "mixer.o_proj"],
     ),
-    (
-        TensorClass::LinearAttention,
-        &["linear_attn.out_proj", "mixer.out_proj", "mamba.out_proj"],
-    ),
+    (TensorClass::LinearAttention, &["linear_attn.out_proj", "mixer.out_proj", "mamba.out_proj"]),
     (TensorClass::Mlp, &["mlp.down_proj", "feed_forward.down_proj", "ffn.w2", "mlp.fc2", "mixer.down_proj"]),
     (
         TensorClass::Experts,
@@ -40,6 +37,22 @@ const NAMES: &[(TensorClass, &[&str])] = &[
         ],
     ),
 ];
+
+/// Gemma 4 keeps its experts beside the dense block, which counts as a shared expert.
+const NAMES_BESIDE: Names = &[
+    (TensorClass::Attention, &["self_attn.o_proj"]),
+    (TensorClass::Mlp, &["mlp.down_proj"]),
+    (TensorClass::Experts, &["experts.0.down_proj", "moe.experts.0.down_proj"]),
+    (TensorClass::SharedExperts, &["mlp.down_proj"]),
+];
+
+/// The names of a model's modules.
+pub(super) fn names(spec: &ModelSpec) -> Names {
+    if spec.architecture.starts_with("gemma4") { NAMES_BESIDE } else { NAMES }
+}
+
+/// One module of each class, below `layers.N.`.
+pub(super) type Names = &'static [(TensorClass, &'static [&'static str])];
 
 /// How many layers of the model have weights of each class.
 pub(super) fn layers_by_class(spec: &ModelSpec) -> BTreeMap<TensorClass, u32> {
@@ -69,12 +82,15 @@ pub(super) fn layers_by_class(spec: &ModelSpec) -> BTreeMap<TensorClass, u32> {
 }
 
 /// How many layers' weights of each class the patterns cover; `u32::MAX` for "wherever there are any".
-pub(super) fn covered<'a>(patterns: impl IntoIterator<Item = &'a str>) -> BTreeMap<TensorClass, u32> {
+pub(super) fn covered<'a>(
+    names: Names,
+    patterns: impl IntoIterator<Item = &'a str>,
+) -> BTreeMap<TensorClass, u32> {
     let mut layers: BTreeMap<TensorClass, BTreeSet<u32>> = BTreeMap::new();
     let mut everywhere = BTreeSet::new();
     for pattern in patterns.into_iter().flat_map(alternatives) {
         let (layer, below) = split(&pattern);
-        for (class, names) in NAMES {
+        for (class, names) in names {
             if names.iter().any(|name| matches(below, name, layer)) {
                 match layer {
                     Layer::Number(n) => {
@@ -159,7 +175,7 @@ mod tests {
     use TensorClass::{Attention, Experts, Mlp, SharedExperts};
 
     fn of(patterns: &[&str]) -> Vec<(TensorClass, u32)> {
-        covered(patterns.iter().copied()).into_iter().collect()
+        covered(NAMES, patterns.iter().copied()).into_iter().collect()
     }
 
     #[test]
