@@ -77,9 +77,7 @@ pub fn read_config(text: &str, file: &str) -> Result<ModelSpec, SpecError> {
     spec.validate(file)?;
     spec.architecture = architecture;
     spec.id = name_of(&root, file)?;
-    if spec.vision.is_none() {
-        spec.vision = vision::read(&root)?;
-    }
+    vision::attach(&root, &mut spec)?;
     mtp::attach(&fields, &mut spec)?;
     quantization::read(&fields, &mut spec)?;
     spec.validate(file)?;

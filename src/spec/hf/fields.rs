@@ -2,6 +2,7 @@
 //! the key, the value and the fix. `null` counts as absent.
 
 use serde_json::{Map, Value};
+use std::sync::LazyLock;
 
 use super::json::kind;
 use crate::spec::SpecError;
@@ -68,6 +69,12 @@ impl<'a> Fields<'a> {
     /// True for an object inside of another.
     pub(crate) fn is_nested(&self) -> bool {
         !self.prefix.is_empty()
+    }
+
+    /// An object of the same file without a single field.
+    pub(crate) fn empty(&self) -> Self {
+        static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        Self { map: &EMPTY, prefix: String::new(), defaults: &[], ..self.clone() }
     }
 
     /// The file, as it is named in messages.
