@@ -53,6 +53,7 @@ fn an_import_reads_back_unchanged() {
     let source = ModelSource {
         repository: "somebody/something".into(),
         kind: "verbatim".into(),
+        aliases: vec!["org/Tiny_1B-Chat".into()],
         ..Default::default()
     };
     let identity = Identity { id: None, hf_id: Some("org/Tiny_1B".into()), source: Some(source) };
@@ -61,6 +62,25 @@ fn an_import_reads_back_unchanged() {
     let text = to_toml(&spec).unwrap();
     assert_eq!(ModelSpec::from_toml(&text, "tiny-1b.toml").unwrap(), spec);
     assert!(text.starts_with("id = \"tiny-1b\"\nhf_id = \"org/Tiny_1B\"\n"), "{text}");
+}
+
+#[test]
+fn other_repositories_of_an_entry_find_it() {
+    let (kept, mut directories) = own_catalog(&[]);
+    let source = ModelSource {
+        repository: "somebody/something".into(),
+        kind: "verbatim".into(),
+        aliases: vec!["org/Tiny-1B-Chat".into()],
+        ..Default::default()
+    };
+    let identity = Identity { id: None, hf_id: Some("org/Tiny-1B".into()), source: Some(source) };
+    let spec = import(&kept.path().join("config.json"), identity).unwrap();
+    fs::write(kept.path().join("models/tiny.toml"), to_toml(&spec).unwrap()).unwrap();
+    for name in ["org/Tiny-1B-Chat", "tiny-1b-chat", "tiny-1b"] {
+        assert_eq!(catalog::model(name, &directories).unwrap().id, "tiny-1b", "{name}");
+    }
+    directories.models.clear();
+    assert!(catalog::model("tiny-1b-chat", &directories).is_err());
 }
 
 #[test]

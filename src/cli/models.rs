@@ -47,6 +47,9 @@ pub(super) struct ImportArgs {
     /// Overwrite an existing file.
     #[arg(long)]
     force: bool,
+    /// Another repository whose model has the same shapes and context; may be repeated.
+    #[arg(long, value_name = "ORG/NAME", requires = "source_repository")]
+    alias: Vec<String>,
     /// Repository or package that the configuration was read from.
     #[arg(long, value_name = "NAME")]
     source_repository: Option<String>,
@@ -92,6 +95,7 @@ fn write(arguments: &ImportArgs) -> Result<(), CliError> {
         revision: arguments.source_revision.clone(),
         kind: arguments.source_kind.clone(),
         licence: arguments.source_licence.clone(),
+        aliases: arguments.alias.clone(),
     });
     let identity = Identity { id: arguments.id.clone(), hf_id: arguments.hf_id.clone(), source };
     let spec = import(&arguments.path, identity)?;

@@ -288,6 +288,10 @@ pub struct ModelSource {
     /// Licence of the source.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub licence: String,
+    /// Other repositories whose model has the same shapes and context, fine-tunes mostly; they find
+    /// this entry too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
 }
 
 /// A language model.

@@ -15,7 +15,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header of one of our TOML files: top-level `id`, `name`, `hf_id` and `aliases`.
+    /// Reads the header of one of our TOML files: top-level `id`, `name` and `hf_id`, and `aliases`
+    /// (of a model under `[source]`).
     pub fn read(text: &str, stem: &str) -> Self {
         let top = text.split("\n[").next().unwrap_or_default();
         let id = string(top, "id").unwrap_or_else(|| stem.to_owned());
@@ -23,7 +24,7 @@ impl Header {
             id,
             name: string(top, "name").unwrap_or_default(),
             hf_id: string(top, "hf_id").unwrap_or_default(),
-            aliases: strings(top, "aliases"),
+            aliases: strings(text, "aliases"),
         }
     }
 }

@@ -63,10 +63,20 @@ pub fn read_model(path: &Path) -> Result<ModelSpec, SpecError> {
     if path.extension().is_some_and(|e| e == "toml") {
         return ModelSpec::from_toml(&read_text(path)?, &file);
     }
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+    if is_gguf(path) {
         return gguf::read(path);
     }
     hf::read_config(&read_text(path)?, &file)
+}
+
+/// By extension, else (caches of other tools name files by their hash) by the first bytes.
+fn is_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
+        || path.is_file()
+            && fs::File::open(path)
+                .and_then(|mut f| f.read_exact(&mut magic))
+                .is_ok_and(|()| magic == *b"GGUF")
 }
 
 /// Reads a directory as `save_pretrained` leaves it.

@@ -29,12 +29,14 @@ pub(super) fn device_key(name: &str) -> String {
 /// The keys by which an entry is found besides its id.
 fn names(kind: Kind, file: &CatalogFile) -> impl Iterator<Item = &str> {
     let header = &file.header;
-    let short = header.hf_id.rsplit('/').next().filter(|_| kind == Kind::Models);
-    [header.name.as_str(), header.hf_id.as_str()]
+    let full = [header.name.as_str(), header.hf_id.as_str()]
         .into_iter()
-        .chain(short)
-        .chain(header.aliases.iter().map(String::as_str))
-        .filter(|n| !n.is_empty())
+        .chain(header.aliases.iter().map(String::as_str));
+    full.flat_map(move |name| {
+        let short = name.split_once('/').map(|(_, short)| short).filter(|_| kind == Kind::Models);
+        std::iter::once(name).chain(short)
+    })
+    .filter(|n| !n.is_empty())
 }
 
 /// The one entry that `name` means: by id, else by another name, else (models only) as the
