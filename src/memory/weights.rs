@@ -140,24 +140,28 @@ fn latent_copies(model: &ModelSpec, formats: &Formats, tp: u32) -> f64 {
     elements * formats.activations.bytes()
 }
 
-/// Bytes of the tables of sines and cosines, one row a position and as wide as the rotated part of a
-/// head, for every kind of attention that has its own. Rescaled positions are not known here: a model
-/// whose tables are stretched (linear scaling) holds more.
+/// Bytes of the tables of sines and cosines: one row a position and as wide as the rotated part of a
+/// head (taken to be the whole head), for every kind of attention that has its own. Layers that see a
+/// window are not rescaled.
 fn rotary_tables(model: &ModelSpec, formats: &Formats) -> f64 {
-    let positions = model.max_position_embeddings.unwrap_or(0) as f64;
     if model.embedding.position_parameters > 0 {
         return 0.0;
     }
-    let mut kinds: Vec<(u32, bool)> = model
+    let positions = model.max_position_embeddings.unwrap_or(0);
+    let stretched = model.rotary_positions.unwrap_or(positions);
+    let mut kinds: Vec<(u32, u64)> = model
         .layers
         .iter()
         .filter_map(|g| match g.mixer {
-            Mixer::GroupedQuery { head_dim, window, .. } => Some((head_dim, window.is_some())),
-            Mixer::Latent { qk_rope_head_dim, .. } => Some((qk_rope_head_dim, false)),
+            Mixer::GroupedQuery { head_dim, window: Some(_), .. } => Some((head_dim, positions)),
+            Mixer::GroupedQuery { head_dim, .. } => Some((head_dim, stretched)),
+            Mixer::Latent { qk_rope_head_dim, .. } => Some((qk_rope_head_dim, stretched)),
             _ => None,
         })
         .collect();
     kinds.sort_unstable();
+    // Gemma 2 shares one table between its windowed and its full layers.
     kinds.dedup();
-    kinds.iter().map(|(width, _)| positions * f64::from(*width)).sum::<f64>() * formats.activations.bytes()
+    let elements: f64 = kinds.iter().map(|(width, rows)| f64::from(*width) * *rows as f64).sum();
+    elements * formats.activations.bytes()
 }

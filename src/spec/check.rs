@@ -18,7 +18,10 @@ const LARGEST_TP: u32 = 64;
 pub fn check_deployment(model: &ModelSpec, deployment: &Deployment) -> Result<(), SpecError> {
     check_degrees(model, deployment)?;
     check_budgets(deployment)?;
-    if let (Some(length), Some(longest)) = (deployment.max_model_len, model.max_position_embeddings)
+    // Rescaled positions count, but Gemma 3's length already includes them (vLLM `_get_and_verify_max_len`).
+    let stretched = model.rotary_positions.filter(|_| !model.architecture.starts_with("gemma3"));
+    if let (Some(length), Some(longest)) =
+        (deployment.max_model_len, model.max_position_embeddings.max(stretched))
         && length > longest
         && deployment.engine.kind != EngineKind::Ideal
     {

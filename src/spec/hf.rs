@@ -19,6 +19,7 @@ mod mtp;
 mod nemotron_h;
 mod quantization;
 mod refuse;
+mod rotary;
 mod sparse;
 mod unknown;
 mod variants;
@@ -77,6 +78,7 @@ pub fn read_config(text: &str, file: &str) -> Result<ModelSpec, SpecError> {
     spec.validate(file)?;
     spec.architecture = architecture;
     spec.id = name_of(&root, file)?;
+    spec.rotary_positions = rotary::positions(&fields, spec.max_position_embeddings)?;
     vision::attach(&root, &mut spec)?;
     mtp::attach(&fields, &mut spec)?;
     quantization::read(&fields, &mut spec)?;

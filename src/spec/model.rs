@@ -312,6 +312,9 @@ pub struct ModelSpec {
     /// Longest position the model was made for, in tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_position_embeddings: Option<u64>,
+    /// Rows of the longest rotary table, where rescaled positions make it longer than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary_positions: Option<u64>,
     /// Embeddings and output projection.
     pub embedding: Embedding,
     /// Layer groups.

@@ -106,6 +106,7 @@ pub(super) fn model(joined: &Joined, file: &str) -> Result<ModelSpec, SpecError>
         max_position_embeddings: metadata
             .number(&format!("{architecture}.context_length"))?
             .filter(|n| *n > 0),
+        rotary_positions: None,
         embedding,
         layers: groups,
         vision: None,

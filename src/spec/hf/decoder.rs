@@ -258,6 +258,7 @@ pub(crate) fn assemble(
         hidden_size: fields.size("hidden_size")?,
         vocab_size: fields.size("vocab_size")?,
         max_position_embeddings: fields.positions("max_position_embeddings")?,
+        rotary_positions: None,
         embedding,
         layers: grouped(layers),
         vision: None,
