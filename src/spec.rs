@@ -12,6 +12,7 @@ pub mod formats;
 pub mod gguf;
 pub mod hf;
 pub mod import;
+pub mod launch_line;
 pub mod model;
 pub mod safetensors;
 pub mod workload;
