@@ -56,7 +56,8 @@ fn an_import_reads_back_unchanged() {
         aliases: vec!["org/Tiny_1B-Chat".into()],
         ..Default::default()
     };
-    let identity = Identity { id: None, hf_id: Some("org/Tiny_1B".into()), source: Some(source) };
+    let identity =
+        Identity { id: None, hf_id: Some("org/Tiny_1B".into()), source: Some(source), ..Default::default() };
     let spec = import(&directory.path().join("config.json"), identity).unwrap();
     assert_eq!(spec.id, "tiny-1b");
     let text = to_toml(&spec).unwrap();
@@ -73,7 +74,8 @@ fn other_repositories_of_an_entry_find_it() {
         aliases: vec!["org/Tiny-1B-Chat".into()],
         ..Default::default()
     };
-    let identity = Identity { id: None, hf_id: Some("org/Tiny-1B".into()), source: Some(source) };
+    let identity =
+        Identity { id: None, hf_id: Some("org/Tiny-1B".into()), source: Some(source), ..Default::default() };
     let spec = import(&kept.path().join("config.json"), identity).unwrap();
     fs::write(kept.path().join("models/tiny.toml"), to_toml(&spec).unwrap()).unwrap();
     for name in ["org/Tiny-1B-Chat", "tiny-1b-chat", "tiny-1b"] {
@@ -81,6 +83,19 @@ fn other_repositories_of_an_entry_find_it() {
     }
     directories.models.clear();
     assert!(catalog::model("tiny-1b-chat", &directories).is_err());
+}
+
+#[test]
+fn a_published_count_must_agree() {
+    let named = CONFIG.replace("\"model_type\": \"llama\", ", "").replace("LlamaForCausalLM", "Unheard");
+    let directory = directory_with("llama/config.json", &named);
+    let path = directory.path().join("llama");
+    let guessed = import(&path, Identity::default()).unwrap();
+    assert!(!guessed.warnings.is_empty());
+    let total = guessed.parameters().total;
+    let with = |parameters| import(&path, Identity { parameters: Some(parameters), ..Identity::default() });
+    assert!(with(total).unwrap().warnings.is_empty());
+    assert!(with(total + 1).unwrap_err().to_string().contains("check both"));
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub(super) struct ImportArgs {
     /// Repository on Hugging Face: organisation/name.
     #[arg(long, value_name = "ORG/NAME")]
     hf_id: Option<String>,
+    /// Published parameter count, which must agree to the unit and so confirms what had to be assumed.
+    #[arg(long, value_name = "N")]
+    parameters: Option<u64>,
     /// Directory or .toml file to write [default: print the text].
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
@@ -97,7 +100,12 @@ fn write(arguments: &ImportArgs) -> Result<(), CliError> {
         licence: arguments.source_licence.clone(),
         aliases: arguments.alias.clone(),
     });
-    let identity = Identity { id: arguments.id.clone(), hf_id: arguments.hf_id.clone(), source };
+    let identity = Identity {
+        id: arguments.id.clone(),
+        hf_id: arguments.hf_id.clone(),
+        source,
+        parameters: arguments.parameters,
+    };
     let spec = import(&arguments.path, identity)?;
     for warning in &spec.warnings {
         eprintln!("warning: {warning}");

@@ -15,12 +15,15 @@ pub struct Identity {
     pub hf_id: Option<String>,
     /// Where the configuration was read.
     pub source: Option<ModelSource>,
+    /// Published parameter count. When it agrees to the unit, it confirms what the reader assumed.
+    pub parameters: Option<u64>,
 }
 
 /// Reads a model and gives it its place in the catalog. The id holds letters, digits, `.`, `-` and `+` only.
 ///
 /// # Errors
-/// When the file cannot be read, describes no language model, or the id is unusable as a file name.
+/// When the file cannot be read, describes no language model, has another parameter count than the
+/// published one, or the id is unusable as a file name.
 pub fn import(path: &Path, identity: Identity) -> Result<ModelSpec, SpecError> {
     let mut spec = read_model(path)?;
     if let Some(hf_id) = identity.hf_id {
@@ -34,6 +37,19 @@ pub fn import(path: &Path, identity: Identity) -> Result<ModelSpec, SpecError> {
             "`{}` is no catalog id; give --id with letters, digits, `.`, `-` and `+` only",
             spec.id
         )));
+    }
+    if let Some(published) = identity.parameters {
+        let counted = spec.parameters().total;
+        if counted != published {
+            return Err(SpecError::Value {
+                file: path.display().to_string(),
+                key: "parameters".into(),
+                value: published.to_string(),
+                problem: format!("the configuration has {counted}"),
+                fix: "check both, or import without --parameters".into(),
+            });
+        }
+        spec.warnings.clear();
     }
     spec.source = identity.source.or(spec.source);
     Ok(spec)
