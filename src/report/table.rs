@@ -37,12 +37,12 @@ fn table(section: &Section) -> String {
     for row in &section.rows {
         table.add_row(row.clone());
     }
-    let columns = table.column_count();
+    table.discover_columns();
     for (index, column) in table.column_iter_mut().enumerate() {
         let numeric = section.rows.iter().filter_map(|r| r.get(index)).all(|cell| {
             cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '$')
         });
-        if index > 0 && (numeric || columns == 1) {
+        if index > 0 && numeric && !section.header.is_empty() {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }

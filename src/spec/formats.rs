@@ -200,7 +200,8 @@ fn arithmetic(
             engine.name()
         ));
     }
-    let Some(activations) = activations else { return Ok(base) };
+    // llama.cpp's quantised products are counted as weight-only whatever the format
+    let Some(activations) = activations.filter(|_| engine != EngineKind::Llamacpp) else { return Ok(base) };
     if accelerator.peak(activations).is_some() {
         return Ok(activations);
     }
