@@ -52,6 +52,29 @@ pub struct Line {
 }
 
 impl Line {
+    /// Adds a line of the same label; the longer one says what bounds it.
+    pub fn merge(&mut self, other: &Self) {
+        if other.seconds > self.seconds {
+            self.bound = other.bound;
+        }
+        self.count += other.count;
+        self.seconds += other.seconds;
+        self.flops += other.flops;
+        self.bytes += other.bytes;
+    }
+
+    /// The same, run so many times.
+    #[must_use]
+    pub fn repeated(self, times: f64) -> Self {
+        Self {
+            count: self.count * times,
+            seconds: self.seconds * times,
+            flops: self.flops * times,
+            bytes: self.bytes * times,
+            ..self
+        }
+    }
+
     /// The formula behind the line, in the symbols of docs/DESIGN.md.
     #[must_use]
     pub fn formula(&self) -> &'static str {

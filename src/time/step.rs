@@ -76,7 +76,7 @@ impl StepTimer {
         let mut lines: Vec<Line> = vec![];
         for line in operators.iter().map(|o| self.device.line(o)) {
             match lines.iter_mut().find(|l| l.label == line.label) {
-                Some(same) => merge(same, &line),
+                Some(same) => same.merge(&line),
                 None => lines.push(line),
             }
         }
@@ -121,15 +121,4 @@ impl StepTimer {
         };
         [slowdown, gap.max(floor).max(0.0), host]
     }
-}
-
-/// Adds a line of the same label; the longer one says what bounds it.
-fn merge(into: &mut Line, other: &Line) {
-    if other.seconds > into.seconds {
-        into.bound = other.bound;
-    }
-    into.count += other.count;
-    into.seconds += other.seconds;
-    into.flops += other.flops;
-    into.bytes += other.bytes;
 }

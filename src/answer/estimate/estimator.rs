@@ -15,10 +15,39 @@ pub struct Estimator {
     token_budget: u32,
 }
 
-/// The whole prefill of one data-parallel rank as equal steps.
+/// The whole prefill of one data-parallel rank: steps filled to the token budget and the rest.
+#[derive(Debug, Clone, Copy)]
 struct Chunks {
-    steps: f64,
-    chunk: PrefillChunk,
+    /// How many full steps.
+    full_steps: f64,
+    full: PrefillChunk,
+    rest: PrefillChunk,
+}
+
+/// Seconds of the steps of a prefill.
+#[derive(Debug, Clone, Copy)]
+struct PrefillTime {
+    full: StepTime,
+    rest: StepTime,
+    full_steps: f64,
+}
+
+impl PrefillTime {
+    /// All steps one after another.
+    fn sequential(&self) -> f64 {
+        self.full_steps * self.full.seconds.0 + self.rest.seconds.0
+    }
+
+    /// Steps in a pipeline of `stages`: each stage is busy 1/stages of every step, and the longest step
+    /// passes through the stages that are still empty: Σt/p + (1 − 1/p)·max t.
+    fn pipelined(&self, stages: f64) -> f64 {
+        let longest = if self.full_steps > 0.0 {
+            self.full.seconds.max(self.rest.seconds).0
+        } else {
+            self.rest.seconds.0
+        };
+        self.sequential() / stages + (1.0 - 1.0 / stages) * longest
+    }
 }
 
 impl Estimator {
@@ -94,10 +123,7 @@ impl Estimator {
     #[must_use]
     pub fn latency(&self, workload: &Workload, scratch: &mut Vec<Operator>) -> Latency {
         let overhead = 1e-3 * self.timer.terms().request_ms;
-        let chunks = self.chunks(workload);
-        let step = self.prefill_step(&chunks, scratch).seconds.0;
-        // later stages of the pipeline overlap with earlier ones of the next step
-        let prefill = step * (1.0 + (chunks.steps - 1.0) / self.pipeline);
+        let prefill = self.prefill_time(&self.chunks(workload), scratch).pipelined(self.pipeline);
         let decode = self.decode_seconds(workload, scratch);
         let n = workload.output_len;
         let (itl, queue) = match workload.load {
@@ -120,28 +146,46 @@ impl Estimator {
         latency.total(n)
     }
 
-    /// Prompts of one rank cut into equal steps of at most the token budget.
+    /// Prompts of one rank packed into steps of the token budget B, as chunked prefill packs them.
+    ///
+    /// n = ⌊R·t/B⌋ steps are full, the rest r = R·t − n·B fills one more. Prompts that are longer than
+    /// the budget continue on a past; all steps take the mean past that conserves query–key pairs:
+    /// p̄ = (R·(t·p + t²/2) − n·B²/2 − r²/2) / (R·t).
     fn chunks(&self, workload: &Workload) -> Chunks {
         let requests = (self.batch_of(workload) / self.data_parallel).ceil().max(1.0);
         let new = (workload.input_len - workload.prefix_len) as f64;
         let past = workload.prefix_len as f64;
         let budget = f64::from(self.token_budget);
-        if new > budget {
-            // a prompt longer than the budget: equal chunks at their mean past
-            let pieces = (new / budget).ceil();
-            let tokens = new / pieces;
-            let past_tokens = past + tokens * (pieces - 1.0) / 2.0;
-            let chunk = PrefillChunk { requests: 1.0, new_tokens: tokens, past_tokens, last: true };
-            return Chunks { steps: requests * pieces, chunk };
+        let total = requests * new;
+        // the last step is never empty, so that it samples
+        let full_steps = ((total - 1.0) / budget).floor();
+        let rest = total - full_steps * budget;
+        let chunk = |requests, new_tokens, past_tokens, last| PrefillChunk {
+            requests,
+            new_tokens,
+            past_tokens,
+            last,
+        };
+        if new <= budget {
+            return Chunks {
+                full_steps,
+                full: chunk(budget / new, new, past, true),
+                rest: chunk(rest / new, new, past, true),
+            };
         }
-        let steps = (requests * new / budget).ceil();
-        let chunk =
-            PrefillChunk { requests: requests / steps, new_tokens: new, past_tokens: past, last: true };
-        Chunks { steps, chunk }
+        let pairs = requests * (new * past + new * new / 2.0);
+        let mean_past = (pairs - full_steps * budget * budget / 2.0 - rest * rest / 2.0) / total;
+        Chunks {
+            full_steps,
+            full: chunk(1.0, budget, mean_past, false),
+            rest: chunk(1.0, rest, mean_past, true),
+        }
     }
 
-    fn prefill_step(&self, chunks: &Chunks, scratch: &mut Vec<Operator>) -> StepTime {
-        self.timer.time(&Step { prefill: &[chunks.chunk], decode: &[] }, scratch)
+    fn prefill_time(&self, chunks: &Chunks, scratch: &mut Vec<Operator>) -> PrefillTime {
+        let mut time = |chunk| self.timer.time(&Step { prefill: &[chunk], decode: &[] }, scratch);
+        let full = if chunks.full_steps > 0.0 { time(chunks.full) } else { StepTime::default() };
+        PrefillTime { full, rest: time(chunks.rest), full_steps: chunks.full_steps }
     }
 
     /// Rows of one decode step of one rank: a pipeline keeps one micro-batch in every stage.
@@ -170,15 +214,7 @@ impl Estimator {
 
     /// Lines of the whole prefill and of one decode step at the mean context.
     pub(super) fn breakdown(&self, workload: &Workload) -> Breakdown {
-        let chunks = self.chunks(workload);
-        let repeats = 1.0 + (chunks.steps - 1.0) / self.pipeline;
-        let mut prefill = self.timer.lines(&Step { prefill: &[chunks.chunk], decode: &[] });
-        for line in &mut prefill {
-            line.count *= chunks.steps;
-            line.seconds = line.seconds * repeats;
-            line.flops = line.flops * chunks.steps;
-            line.bytes = line.bytes * chunks.steps;
-        }
+        let prefill = self.prefill_lines(&self.chunks(workload));
         let decode = if workload.output_len > 1 {
             let mut lines = self.timer.lines(&Step { prefill: &[], decode: &[self.mean_rows(workload)] });
             let total: f64 = lines.iter().map(|l| l.seconds.0).sum();
@@ -194,6 +230,27 @@ impl Estimator {
         Breakdown { prefill, decode }
     }
 
+    /// Lines of all prefill steps, scaled to the time that their pipeline takes.
+    fn prefill_lines(&self, chunks: &Chunks) -> Vec<Line> {
+        let of = |chunk| self.timer.lines(&Step { prefill: &[chunk], decode: &[] });
+        let time = self.prefill_time(chunks, &mut vec![]);
+        let mut lines = of(chunks.rest);
+        if chunks.full_steps > 0.0 {
+            for full in of(chunks.full) {
+                let full = full.repeated(chunks.full_steps);
+                match lines.iter_mut().find(|l| l.label == full.label) {
+                    Some(same) => same.merge(&full),
+                    None => lines.push(full),
+                }
+            }
+        }
+        let overlap = time.pipelined(self.pipeline) / time.sequential();
+        for line in &mut lines {
+            line.seconds = line.seconds * overlap;
+        }
+        lines
+    }
+
     fn mean_rows(&self, workload: &Workload) -> DecodeRows {
         let context = workload.input_len as f64 + workload.output_len as f64 / 2.0;
         DecodeRows { rows: self.decode_rows(workload), context }
@@ -202,12 +259,13 @@ impl Estimator {
     /// MFU of prefill, MBU of decode and what each phase waits for.
     pub(super) fn utilization(&self, workload: &Workload, breakdown: &Breakdown) -> Utilization {
         let mut scratch = vec![];
-        let prefill = self.prefill_step(&self.chunks(workload), &mut scratch);
+        let prefill = self.prefill_time(&self.chunks(workload), &mut scratch);
+        let computing = prefill.full_steps * prefill.full.compute_seconds.0 + prefill.rest.compute_seconds.0;
         let decode =
             self.timer.time(&Step { prefill: &[], decode: &[self.mean_rows(workload)] }, &mut scratch);
         let stages = self.pipeline;
         Utilization {
-            prefill_mfu: prefill.compute_seconds.0 / prefill.seconds.0 / stages,
+            prefill_mfu: computing / prefill.pipelined(stages) / stages,
             decode_mbu: decode.memory_bytes.0 / (decode.seconds.0 * self.timer.device().bandwidth()) / stages,
             prefill_bottleneck: bottleneck(&breakdown.prefill),
             decode_bottleneck: bottleneck(&breakdown.decode),
