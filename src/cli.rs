@@ -4,6 +4,7 @@ mod args;
 mod error;
 mod estimate;
 mod gpus;
+mod memory;
 mod meta;
 mod models;
 mod output;
@@ -48,6 +49,8 @@ enum Command {
     /// The model catalog.
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Where the memory goes, longest context, most concurrent requests, and what makes room.
+    Memory(Box<memory::MemoryArgs>),
     /// Print shell completions.
     Completions(meta::CompletionsArgs),
     /// Print the man page (roff).
@@ -86,6 +89,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Estimate(arguments) => estimate::run(&arguments, &context),
         Command::Gpus(command) => gpus::run(&command, &context),
         Command::Models(command) => models::run(&command, &context),
+        Command::Memory(arguments) => memory::run(&arguments, &context),
         Command::Completions(arguments) => meta::completions(&arguments, &mut Cli::command()),
         Command::Man => meta::man(Cli::command()),
     };

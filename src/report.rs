@@ -5,12 +5,14 @@ mod estimate;
 mod gpus;
 mod json;
 mod markdown;
+mod memory;
 mod models;
 mod quantity;
 mod table;
 
 pub use estimate::estimate;
 pub use gpus::{gpu, gpu_list};
+pub use memory::memory;
 pub use models::{model, model_list};
 pub use quantity::{bytes_gib, count, duration, number, percent, usd};
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use super::cost::{Cost, CostInputs};
 use super::interval::{Intervals, Regime};
+use crate::memory::{MemoryError, MemoryReport, memory};
 use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
 use crate::time::Line;
 use crate::work::Overrides;
@@ -209,6 +210,8 @@ pub struct Estimate {
     pub breakdown: Breakdown,
     /// Where the numbers come from.
     pub provenance: Provenance,
+    /// Where the memory of one accelerator goes.
+    pub memory: MemoryReport,
     /// What to know before using them.
     pub warnings: Vec<String>,
 }
@@ -217,9 +220,12 @@ pub struct Estimate {
 ///
 /// # Errors
 /// When the deployment cannot run the model (formats, parallelism) or a value makes no sense.
-pub fn estimate(question: &Question<'_>) -> Result<Estimate, SpecError> {
+pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     let Question { model, accelerator, deployment, options, .. } = *question;
     let workload = &resolve_images(question)?;
+    if options.overrides.low_rank == Some(0) {
+        return Err(SpecError::Usage("--low-rank must be at least 1".into()).into());
+    }
     check_workload(workload)?;
     let formats = Formats::resolve(model, deployment, accelerator)?;
     let estimator = Estimator::new(model, accelerator, deployment, &formats, options)?;
@@ -240,8 +246,10 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, SpecError> {
         parallel: gpus > 1,
         closed_loop: matches!(workload.load, Load::Concurrency(n) if n > 1),
     };
+    let memory = memory(model, accelerator, deployment)?;
     let mut warnings = model.warnings.clone();
     warnings.extend(formats.warnings.iter().cloned());
+    warnings.extend(capacity_warning(&memory, workload, rows / f64::from(deployment.parallelism.dp)));
     if regime.closed_loop {
         warnings.push(
             "concurrency above 1 is answered by a closed form (steady state, no queueing for KV cache); \
@@ -259,6 +267,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, SpecError> {
     let intervals = regime.intervals(latency.ttft_s, latency.tpot_s, latency.e2e_s);
     Ok(Estimate {
         inputs: inputs(question, workload, &formats, &estimator),
+        memory,
         throughput: throughput(&latency, rows, lengths, gpus, workload),
         utilization: estimator.utilization(workload, &breakdown),
         cost: Cost::of(accelerator, options.cost, gpus, rows, lengths, &latency),
@@ -267,6 +276,22 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, SpecError> {
         intervals,
         latency: latency.redefined(options.tpot_definition, workload.output_len),
         warnings,
+    })
+}
+
+/// What the latencies leave out when the requests do not find room.
+fn capacity_warning(memory: &MemoryReport, workload: &Workload, rows: f64) -> Option<String> {
+    if !memory.fits {
+        let reason = memory.reason.as_deref().unwrap_or("the KV pool is too small");
+        return Some(format!("does not fit: {reason}; times are what they would be if it did"));
+    }
+    let needed = rows * (workload.input_len + workload.output_len) as f64;
+    (needed > memory.kv_cache_tokens as f64).then(|| {
+        format!(
+            "{rows:.0} requests need {needed:.0} tokens of KV cache and the pool holds {}: the engine would queue or \
+             preempt some; times assume room for all",
+            memory.kv_cache_tokens
+        )
     })
 }
 

@@ -8,7 +8,7 @@ use crate::spec::catalog::{self, Directories};
 use crate::spec::check_deployment;
 use crate::spec::deployment::EngineKind;
 use crate::spec::{Accelerator, Deployment, Engine, Load, ModelSpec, Parallelism, SpecError, Workload};
-use crate::units::{Seconds, parse_duration, parse_number};
+use crate::units::{GIB, Seconds, parse_bytes, parse_duration, parse_number};
 
 /// vLLM's short flags of several letters, which no POSIX parser reads.
 const LONG_SHORTS: [(&str, &str); 5] = [
@@ -77,6 +77,14 @@ pub(super) fn amount(text: &str) -> Result<f64, String> {
     match text.trim_start_matches('$').parse::<f64>() {
         Ok(value) if (0.0..1e9).contains(&value) => Ok(value),
         _ => Err("must be a number of US dollars, 0 or more".into()),
+    }
+}
+
+/// Bytes from vLLM's number of GiB, or from a size with its unit.
+pub(super) fn gibibytes(text: &str) -> Result<f64, SpecError> {
+    match text.parse::<f64>() {
+        Ok(gib) if (0.0..=1e6).contains(&gib) => Ok(gib * GIB),
+        _ => Ok(parse_bytes(text)?.0),
     }
 }
 

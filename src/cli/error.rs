@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::memory::MemoryError;
 use crate::spec::SpecError;
 
 /// Why a command did not answer with success.
@@ -16,6 +17,15 @@ pub enum CliError {
     /// The answer is no, and `--check` asked for a verdict: exit code 3.
     #[error("{0}")]
     No(String),
+}
+
+impl From<MemoryError> for CliError {
+    fn from(error: MemoryError) -> Self {
+        match error {
+            MemoryError::Spec(spec) => Self::Input(spec),
+            MemoryError::Empty { .. } => Self::Input(SpecError::Usage(error.to_string())),
+        }
+    }
 }
 
 impl CliError {

@@ -2,12 +2,12 @@
 
 use clap::Args;
 
-use super::args::{DeploymentArgs, WorkloadArgs, amount, duration, share, share_below_one};
+use super::args::{DeploymentArgs, WorkloadArgs, amount, duration, gibibytes, share, share_below_one};
 use super::{CliError, Context};
 use crate::answer::{CostInputs, Images, Options, Question, estimate};
 use crate::report;
-use crate::spec::SpecError;
-use crate::units::{Seconds, parse_bandwidth, parse_bytes};
+use crate::spec::{Deployment, ModelSpec, SpecError};
+use crate::units::{Seconds, parse_bandwidth};
 use crate::work::Overrides;
 
 /// Arguments of `estimate`.
@@ -56,26 +56,35 @@ pub(super) struct EstimateArgs {
     /// Every line of the breakdown with formula, FLOPs, bytes, bound and source.
     #[arg(long, help_heading = "Output")]
     explain: bool,
+    /// Exit with 3 when the deployment does not fit into memory.
+    #[arg(long, help_heading = "Output")]
+    check: bool,
 }
 
 pub(super) fn run(arguments: &EstimateArgs, context: &Context) -> Result<(), CliError> {
     let resolved = arguments.deployment.resolve(&context.directories)?;
     let workload = arguments.workload.resolve();
-    let options = arguments.options(resolved.model.layer_count())?;
+    let options = arguments.options()?;
+    let (model, deployment) =
+        (arguments.pruned(&resolved.model)?, arguments.offloaded(&resolved.deployment)?);
     let answer = estimate(&Question {
-        model: &resolved.model,
+        model: &model,
         accelerator: &resolved.accelerator,
-        deployment: &resolved.deployment,
+        deployment: &deployment,
         workload: &workload,
         options: &options,
     })?;
-    context.output.print(&report::estimate(&answer, arguments.explain))
+    context.output.print(&report::estimate(&answer, arguments.explain))?;
+    if arguments.check && !answer.memory.fits {
+        return Err(CliError::No(format!("{} does not fit on {}", answer.inputs.model, answer.inputs.gpu)));
+    }
+    Ok(())
 }
 
 impl EstimateArgs {
-    fn options(&self, layers: u32) -> Result<Options, SpecError> {
+    fn options(&self) -> Result<Options, SpecError> {
         Ok(Options {
-            overrides: self.overrides(layers)?,
+            overrides: Overrides { low_rank: self.low_rank, activation_sparsity: self.activation_sparsity },
             images: self.images.filter(|n| *n > 0).map(|count| self.images_of(count)).transpose()?,
             network_rtt_s: self.network_rtt.map_or(0.0, |s| s.0),
             kv_offload: self.kv_offload,
@@ -88,26 +97,22 @@ impl EstimateArgs {
         })
     }
 
-    fn overrides(&self, layers: u32) -> Result<Overrides, SpecError> {
-        if let Some(n) = self.num_layers.filter(|n| *n == 0 || *n > layers) {
-            return Err(SpecError::Usage(format!(
+    /// The model with only --num-layers of its layers.
+    fn pruned(&self, model: &ModelSpec) -> Result<ModelSpec, SpecError> {
+        let layers = model.layer_count();
+        match self.num_layers {
+            None => Ok(model.clone()),
+            Some(n) if (1..=layers).contains(&n) => Ok(model.with_layers(n)),
+            Some(n) => Err(SpecError::Usage(format!(
                 "--num-layers {n} must lie in 1..={layers}, the model's layers"
-            )));
+            ))),
         }
-        if self.low_rank == Some(0) {
-            return Err(SpecError::Usage("--low-rank must be at least 1".into()));
-        }
-        // vLLM's flag is a number of GiB; a size with its unit works as well
-        let offload = match self.cpu_offload_gb.parse::<f64>() {
-            Ok(gib) if gib >= 0.0 && gib.is_finite() => gib * crate::units::GIB,
-            _ => parse_bytes(&self.cpu_offload_gb)?.0,
-        };
-        Ok(Overrides {
-            layers: self.num_layers,
-            low_rank: self.low_rank,
-            activation_sparsity: self.activation_sparsity,
-            offloaded_weight_bytes: offload,
-        })
+    }
+
+    /// The deployment with --cpu-offload-gb.
+    fn offloaded(&self, deployment: &Deployment) -> Result<Deployment, SpecError> {
+        let cpu_offload_bytes = gibibytes(&self.cpu_offload_gb)?;
+        Ok(Deployment { cpu_offload_bytes, ..deployment.clone() })
     }
 
     fn images_of(&self, count: u32) -> Result<Images, SpecError> {

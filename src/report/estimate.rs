@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Report, Section, count, duration, number, percent, usd};
+use super::{Report, Section, bytes_gib, count, duration, number, percent, usd};
 use crate::answer::{Estimate, Interval, TpotDefinition};
 use crate::time::Line;
 
@@ -15,7 +15,7 @@ pub fn estimate(answer: &Estimate, explain: bool) -> Report {
     {
         map.extend(fields);
     }
-    let mut sections = vec![latency(answer), throughput(answer)];
+    let mut sections = vec![latency(answer), throughput(answer), memory(answer)];
     for (title, lines) in
         [("Prefill", &answer.breakdown.prefill), ("One decode step", &answer.breakdown.decode)]
     {
@@ -122,6 +122,32 @@ fn throughput(answer: &Estimate) -> Section {
         }
         None => row("cost", "no price known: give --gpu-hour-usd".into()),
     }
+    section
+}
+
+fn memory(answer: &Estimate) -> Section {
+    let m = &answer.memory;
+    let mut section = Section::new("", &[]);
+    let mut row = |name: &str, value: String| section.row([name.to_owned(), value]);
+    row("memory", if m.fits { "fits".into() } else { "DOES NOT FIT".into() });
+    row(
+        "  weights, KV pool",
+        format!(
+            "{} and {} of {} per GPU",
+            bytes_gib(m.weights_bytes_per_gpu.0),
+            bytes_gib(m.kv_cache_bytes_per_gpu.0.max(0.0)),
+            bytes_gib(m.capacity_bytes_per_gpu.0)
+        ),
+    );
+    row(
+        "  KV cache",
+        format!(
+            "{} tokens, {:.1} requests of {}",
+            count(m.kv_cache_tokens as f64),
+            m.max_concurrency,
+            count(m.settings.max_model_len as f64)
+        ),
+    );
     section
 }
 

@@ -40,7 +40,8 @@ fn table(section: &Section) -> String {
     table.discover_columns();
     for (index, column) in table.column_iter_mut().enumerate() {
         let numeric = section.rows.iter().filter_map(|r| r.get(index)).all(|cell| {
-            cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '$')
+            let bare = cell.trim_start_matches(['-', '$']);
+            cell.is_empty() || (bare.starts_with(|c: char| c.is_ascii_digit()) && !cell.starts_with("--"))
         });
         if index > 0 && numeric && !section.header.is_empty() {
             column.set_cell_alignment(CellAlignment::Right);

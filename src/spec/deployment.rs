@@ -168,6 +168,8 @@ pub struct Deployment {
     pub gpu_memory_utilization: Option<f64>,
     /// No CUDA graphs.
     pub enforce_eager: bool,
+    /// Weights kept in host memory, in bytes per accelerator: read over the host link in every step.
+    pub cpu_offload_bytes: f64,
 }
 
 impl Deployment {
@@ -186,6 +188,7 @@ impl Deployment {
             block_size: None,
             gpu_memory_utilization: None,
             enforce_eager: false,
+            cpu_offload_bytes: 0.0,
         }
     }
 }

@@ -345,6 +345,31 @@ impl ModelSpec {
         self.layers.iter().map(|g| g.count).sum()
     }
 
+    /// The same model with only `layers` layers (depth pruning): every group keeps its share, the
+    /// largest remainders are rounded up.
+    #[must_use]
+    pub fn with_layers(&self, layers: u32) -> Self {
+        let mut pruned = self.clone();
+        let whole = u64::from(self.layer_count().max(1));
+        let wanted = u64::from(layers);
+        let mut remainders = vec![];
+        for (index, group) in pruned.layers.iter_mut().enumerate() {
+            let share = u64::from(group.count) * wanted;
+            remainders.push((share % whole, index));
+            group.count = u32::try_from(share / whole).unwrap_or(group.count);
+        }
+        remainders.sort_by_key(|(rest, index)| (std::cmp::Reverse(*rest), *index));
+        let missing = layers.saturating_sub(pruned.layer_count()) as usize;
+        for (_, index) in remainders.into_iter().take(missing) {
+            if let Some(group) = pruned.layers.get_mut(index) {
+                group.count += 1;
+            }
+        }
+        pruned.layers.retain(|g| g.count > 0);
+        pruned.checkpoint_bytes = None;
+        pruned
+    }
+
     /// Reads one of our TOML files.
     ///
     /// # Errors

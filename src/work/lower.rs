@@ -130,7 +130,7 @@ impl Plan {
 
     /// Weights kept in host memory cross the host link in every step, whatever the batch.
     fn lower_offload(&self, out: &mut Vec<Operator>) {
-        let bytes = self.overrides.offloaded_weight_bytes;
+        let bytes = self.offloaded;
         if bytes > 0.0 {
             out.push(Operator {
                 traffic: Traffic { host: Bytes(bytes), ..Traffic::default() },

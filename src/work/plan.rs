@@ -8,14 +8,10 @@ use crate::spec::{DataType, Deployment, Formats, ModelSpec, Parallelism};
 /// What-if changes to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
 pub struct Overrides {
-    /// Keep only so many layers (depth pruning); groups shrink in proportion.
-    pub layers: Option<u32>,
     /// Replace every attention and dense feed-forward matrix by two of this rank, where that is smaller.
     pub low_rank: Option<u32>,
     /// Share of feed-forward activations that are zero and whose weights are skipped in decode, 0 to 1.
     pub activation_sparsity: f64,
-    /// Weights kept in host memory and read over the host link in every step, in bytes per accelerator.
-    pub offloaded_weight_bytes: f64,
 }
 
 /// A linear layer of one rank.
@@ -61,6 +57,7 @@ pub struct Plan {
     pub(super) activation: DataType,
     pub(super) kv_bytes: f64,
     pub(super) overrides: Overrides,
+    pub(super) offloaded: f64,
     pub(super) experts_format: Format,
 }
 
@@ -71,8 +68,6 @@ impl Plan {
     pub fn new(model: &ModelSpec, deployment: &Deployment, formats: &Formats, overrides: Overrides) -> Self {
         let d = u64::from(model.hidden_size);
         let p = deployment.parallelism;
-        let whole = f64::from(model.layer_count().max(1));
-        let kept = overrides.layers.map_or(1.0, |l| f64::from(l) / whole);
         let linear = |l: &Linear| linear_plan(l, p.tp, formats, overrides.low_rank);
         let groups = model
             .layers
@@ -84,7 +79,7 @@ impl Plan {
                 let (before, after) = mixer.split_at(split);
                 let (elements, launches) = elementwise(&mixer, &feed_forward_linears, d);
                 GroupPlan {
-                    count: f64::from(group.count) * kept,
+                    count: f64::from(group.count),
                     mixer: group.mixer.clone(),
                     feed_forward: group.feed_forward.clone(),
                     before: before.to_vec(),
@@ -105,6 +100,7 @@ impl Plan {
             activation: formats.activations,
             kv_bytes: formats.kv_cache.bytes(),
             overrides,
+            offloaded: deployment.cpu_offload_bytes,
             experts_format: formats.of(TensorClass::Experts),
         }
     }

@@ -1,7 +1,9 @@
 //! A deployment made ready once, asked many times.
 
 use super::{Breakdown, Latency, Options, Utilization};
-use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
+use crate::spec::{
+    Accelerator, Deployment, EngineDefaults, EngineKind, Formats, Load, ModelSpec, SpecError, Workload,
+};
 use crate::time::{Bound, Coefficients, Device, EngineTerms, Line, StepTime, StepTimer};
 use crate::units::{Bytes, Seconds};
 use crate::work::{DecodeRows, Operator, Plan, PrefillChunk, Shape, Step, Traffic};
@@ -69,14 +71,16 @@ impl Estimator {
         }
         let terms = EngineTerms::default_for(deployment.engine.kind).map_err(broken)?;
         let plan = Plan::new(model, deployment, formats, options.overrides);
-        let layers = options.overrides.layers.map_or(f64::from(model.layer_count()), f64::from);
+        let layers = f64::from(model.layer_count());
         let device = Device::with(accelerator, coefficients);
         let p = deployment.parallelism;
         Ok(Self {
             timer: StepTimer::new(plan, device, terms, deployment.enforce_eager, layers),
             pipeline: f64::from(p.pp),
             data_parallel: f64::from(p.dp),
-            token_budget: deployment.max_num_batched_tokens.unwrap_or(8192).max(1),
+            token_budget: EngineDefaults::resolve(model, accelerator, deployment)
+                .max_num_batched_tokens
+                .max(1),
         })
     }
 

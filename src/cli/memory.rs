@@ -1,0 +1,40 @@
+//! `foretoken memory`.
+
+use clap::Args;
+
+use super::args::DeploymentArgs;
+use super::{CliError, Context};
+use crate::memory::memory;
+use crate::report;
+
+/// Arguments of `memory`.
+#[derive(Debug, Args)]
+pub(super) struct MemoryArgs {
+    #[command(flatten)]
+    deployment: DeploymentArgs,
+    /// Weights kept in host memory, in bytes per accelerator (a number of GiB, or a size with its unit).
+    #[arg(long, value_name = "GIB", default_value = "0", help_heading = "What if")]
+    cpu_offload_gb: String,
+    /// Exit with 3 when the deployment does not fit.
+    #[arg(long, help_heading = "Output")]
+    check: bool,
+}
+
+pub(super) fn run(arguments: &MemoryArgs, context: &Context) -> Result<(), CliError> {
+    let mut resolved = arguments.deployment.resolve(&context.directories)?;
+    resolved.deployment.cpu_offload_bytes = super::args::gibibytes(&arguments.cpu_offload_gb)?;
+    let answer = memory(&resolved.model, &resolved.accelerator, &resolved.deployment)?;
+    context.output.print(&report::memory(
+        &resolved.model,
+        &resolved.accelerator,
+        &resolved.deployment,
+        &answer,
+    ))?;
+    if arguments.check && !answer.fits {
+        return Err(CliError::No(format!(
+            "{} does not fit on {}",
+            resolved.model.id, resolved.accelerator.id
+        )));
+    }
+    Ok(())
+}
