@@ -112,7 +112,7 @@ fn anything_else_is_no_launch_line() {
     for text in
         ["llama-3.1-8b", "vllm", "", "  ", "my model.toml", "it's a path/config.json", "./vllm serve.gguf"]
     {
-        assert_eq!(parse(text).is_none(), true, "{text}");
+        assert!(parse(text).is_none(), "{text}");
     }
 }
 

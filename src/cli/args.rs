@@ -7,6 +7,7 @@ use super::CliError;
 use crate::spec::catalog::{self, Directories};
 use crate::spec::check_deployment;
 use crate::spec::deployment::EngineKind;
+use crate::spec::launch_line;
 use crate::spec::{Accelerator, Deployment, Engine, Load, ModelSpec, Parallelism, SpecError, Workload};
 use crate::units::{GIB, Seconds, parse_bytes, parse_duration, parse_number};
 
@@ -25,7 +26,7 @@ pub(super) fn normalise(
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<(Vec<OsString>, Vec<String>), CliError> {
     let mut out = vec![];
-    let notes = vec![];
+    let mut notes = vec![];
     for argument in arguments {
         let Some(text) = argument.to_str() else {
             out.push(argument);
@@ -33,6 +34,15 @@ pub(super) fn normalise(
         };
         if let Some((_, long)) = LONG_SHORTS.iter().find(|(short, _)| *short == text) {
             out.push((*long).into());
+        } else if let Some(line) = launch_line::parse(text) {
+            // its flags come first, so that flags given beside it win
+            let line = line?;
+            out.push(line.model.into());
+            out.extend(["--engine".into(), line.engine.name().into()]);
+            out.extend(line.flags.into_iter().map(OsString::from));
+            notes.extend(
+                line.dropped.iter().map(|flag| format!("{flag} of the launch line has no effect here")),
+            );
         } else {
             out.push(argument);
         }

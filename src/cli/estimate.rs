@@ -12,6 +12,7 @@ use crate::work::Overrides;
 
 /// Arguments of `estimate`.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(super) struct EstimateArgs {
     #[command(flatten)]
     deployment: DeploymentArgs,

@@ -9,6 +9,7 @@ use crate::report;
 
 /// Arguments of `memory`.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(super) struct MemoryArgs {
     #[command(flatten)]
     deployment: DeploymentArgs,
