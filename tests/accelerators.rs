@@ -147,6 +147,9 @@ fn people_s_names_resolve() {
         ("b200", "b200-sxm"),
         ("gb10", "dgx-spark"),
         ("8480+", "xeon-8480plus"),
+        ("Intel(R) Xeon(R) Platinum 8480+", "xeon-8480plus"),
+        ("NVIDIA H100-80GB SXM (79.19 GiB visible)", "h100-sxm"),
+        ("GeForce RTX 4090 24GB", "rtx-4090"),
     ] {
         assert_eq!(find(name).unwrap().id, id, "{name}");
     }

@@ -18,12 +18,23 @@ pub(super) fn key(name: &str) -> String {
         .collect()
 }
 
-/// The key of an accelerator's name, without vendor and product line in front.
+/// The key of an accelerator's name, without remarks in parentheses (`B200 SXM (HGX)`, `Intel(R)`)
+/// and without vendor and product line in front.
 pub(super) fn device_key(name: &str) -> String {
+    let mut depth = 0_u32;
+    let name: String = name
+        .chars()
+        .filter(|c| {
+            depth += u32::from(*c == '(');
+            let outside = depth == 0;
+            depth = depth.saturating_sub(u32::from(*c == ')'));
+            outside
+        })
+        .collect();
     let mut words = name.split([' ', '-', '_']).filter(|w| !w.is_empty()).peekable();
     while words.next_if(|w| NOISE.contains(&w.to_ascii_lowercase().as_str())).is_some() {}
     let rest: String = words.collect();
-    if rest.is_empty() { key(name) } else { key(&rest) }
+    if rest.is_empty() { key(&name) } else { key(&rest) }
 }
 
 /// The keys by which an entry is found besides its id.
