@@ -27,8 +27,12 @@ pub use formats::Formats;
 pub use model::ModelSpec;
 pub use workload::{Load, Workload};
 
-/// Up to three of `names` that look like `name`, best first (Jaro–Winkler at least 0.75).
+/// Up to three of `names` that look like `name`, best first (Jaro–Winkler at least 0.75). Nothing
+/// looks like a text longer than any name.
 pub(crate) fn similar<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    if name.len() > 200 {
+        return vec![];
+    }
     let mut scored: Vec<(f64, &str)> = names
         .map(|candidate| (strsim::jaro_winkler(name, &candidate.to_ascii_lowercase()), candidate))
         .filter(|(score, _)| *score >= 0.75)
