@@ -127,3 +127,16 @@ fn mistakes_are_named() {
     assert!(error("vllm serve 'm").contains("leaves a ' open"));
     assert!(error("vllm serve m --max-model-len 1e400").contains("no number"));
 }
+
+#[test]
+fn a_pasted_line_answers_like_its_flags() {
+    let run = |arguments: &[&str]| {
+        let mut command = assert_cmd::Command::cargo_bin("foretoken").unwrap();
+        command.env_clear().arg("estimate").args(arguments).args(["--gpu", "h100-sxm", "--json"]);
+        command.assert().success().get_output().clone()
+    };
+    let pasted = run(&["vllm serve llama-3.1-8b -tp 2 --port 80 --max-model-len 32k"]);
+    let typed = run(&["llama-3.1-8b", "--tensor-parallel-size", "2", "--max-model-len", "32000"]);
+    assert_eq!(pasted.stdout, typed.stdout);
+    assert_eq!(String::from_utf8(pasted.stderr).unwrap(), "note: left out of the launch line: --port\n");
+}
