@@ -138,5 +138,5 @@ fn a_pasted_line_answers_like_its_flags() {
     let pasted = run(&["vllm serve llama-3.1-8b -tp 2 --port 80 --max-model-len 32k"]);
     let typed = run(&["llama-3.1-8b", "--tensor-parallel-size", "2", "--max-model-len", "32000"]);
     assert_eq!(pasted.stdout, typed.stdout);
-    assert_eq!(String::from_utf8(pasted.stderr).unwrap(), "note: left out of the launch line: --port\n");
+    assert!(String::from_utf8(pasted.stderr).unwrap().contains("--port of the launch line"));
 }
