@@ -194,3 +194,23 @@ fn unreadable_files_are_refused() {
     let directories = Directories::default().with_hardware(["/nowhere".into()]);
     assert!(matches!(catalog::accelerator("h100", &directories), Err(SpecError::Unreadable { .. })));
 }
+
+#[test]
+fn absurd_values_are_refused_by_key() {
+    let text = include_str!("../hardware/h100-sxm.toml");
+    for (from, to, key) in [
+        ("usd = 2.931", "usd = -1.0", "hourly_price.usd"),
+        ("usd = 30000.0", "usd = nan", "purchase_price.usd"),
+        ("value = 79.19", "value = 0.0", "visible_memory_gib"),
+        ("fp8 = { value = 1979.0", "fp8 = { value = inf", "peak_tflops.fp8"),
+        ("value = 700.0", "value = \"a lot\"", "string"),
+        ("fp8 = {", "fp9 = {", "fp9"),
+        ("tdp_w = {", "tdp = {", "tdp"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let message = Accelerator::from_toml(&text.replacen(from, to, 1), "a.toml").unwrap_err().to_string();
+        assert!(message.contains("a.toml") && message.contains(key), "{message}");
+    }
+    assert!(Accelerator::from_toml("", "a.toml").is_err());
+    assert!(Accelerator::from_toml("\u{0}\u{1}", "a.toml").is_err());
+}

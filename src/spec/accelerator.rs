@@ -165,6 +165,19 @@ impl Accelerator {
                 });
             }
         }
+        let prices = [("purchase_price", &self.purchase_price), ("hourly_price", &self.hourly_price)];
+        for (key, price) in prices {
+            let Some(price) = price else { continue };
+            if !(price.usd >= 0.0 && price.usd < 1e9) {
+                return Err(SpecError::Value {
+                    file: file.into(),
+                    key: format!("{key}.usd"),
+                    value: price.usd.to_string(),
+                    problem: "must be 0 or more and below 1e9".into(),
+                    fix: "correct it, or leave the price out when it is not known".into(),
+                });
+            }
+        }
         Ok(())
     }
 
