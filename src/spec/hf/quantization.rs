@@ -112,9 +112,10 @@ pub(crate) fn apply(config: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), Spe
     {
         spec.checkpoint.quantized.insert(TensorClass::Mtp, weights);
     }
-    if config.flag("lm_head", false)?
-        && let Some(rule) = rules.first()
-    {
+    // The output projection only where it is named: by AutoGPTQ's switch or among the targets.
+    let switched = config.flag("lm_head", false)?;
+    let named = |r: &&Rule| r.layers.as_ref().map_or(switched, |l| l.contains_key(&TensorClass::LmHead));
+    if let Some(rule) = rules.iter().find(named) {
         spec.checkpoint.quantized.insert(TensorClass::LmHead, rule.scheme.weights);
     }
     // One value for all classes: the fewest bits; wider classes multiply in their own format.

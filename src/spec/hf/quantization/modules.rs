@@ -13,6 +13,7 @@ const NAMES: Names = &[
         &["self_attn.o_proj", "self_attn.q_a_proj", "attn.o_proj", "attention.o_proj", "mixer.o_proj"],
     ),
     (TensorClass::LinearAttention, &["linear_attn.out_proj", "mixer.out_proj", "mamba.out_proj"]),
+    (TensorClass::LmHead, &["lm_head"]),
     (TensorClass::Mlp, &["mlp.down_proj", "feed_forward.down_proj", "ffn.w2", "mlp.fc2", "mixer.down_proj"]),
     (
         TensorClass::Experts,
@@ -93,6 +94,7 @@ pub(super) fn covered<'a>(
         for (class, names) in names {
             if names.iter().any(|name| matches(below, name, layer)) {
                 match layer {
+                    Layer::Number(_) if *class == TensorClass::LmHead => {}
                     Layer::Number(n) => {
                         layers.entry(*class).or_default().insert(n);
                     }
@@ -172,7 +174,7 @@ fn alternatives(pattern: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use TensorClass::{Attention, Experts, Mlp, SharedExperts};
+    use TensorClass::{Attention, Experts, LmHead, Mlp, SharedExperts};
 
     fn of(patterns: &[&str]) -> Vec<(TensorClass, u32)> {
         covered(NAMES, patterns.iter().copied()).into_iter().collect()
@@ -183,13 +185,14 @@ mod tests {
         let patterns =
             ["model.layers.0.self_attn*", "model.layers.0.self_attn.o_proj", "model.layers.1.self_attn"];
         assert_eq!(of(&patterns), [(Attention, 2)]);
-        assert_eq!(of(&["model.layers.0.self_attn.k_norm", "model.layers.0.mlp.gate", "lm_head"]), []);
+        assert_eq!(of(&["model.layers.0.self_attn.k_norm", "model.layers.0.mlp.gate"]), []);
+        assert_eq!(of(&["lm_head"]), [(LmHead, u32::MAX)]);
         assert_eq!(of(&["model.layers.7.mlp.shared_experts*"]), [(SharedExperts, 1)]);
     }
 
     #[test]
-    fn a_whole_layer_covers_every_class() {
-        assert_eq!(of(&["model.layers.0*"]).len(), NAMES.len());
+    fn a_whole_layer_covers_every_class_of_a_layer() {
+        assert_eq!(of(&["model.layers.0*"]).len(), NAMES.len() - 1);
     }
 
     #[test]

@@ -3,6 +3,13 @@
 use crate::spec::SpecError;
 use crate::spec::hf::Fields;
 
+/// Largest size of a tower taken for real.
+const LARGEST: u32 = 100_000;
+
+/// Largest count of parameters that a part may have, so that no sum of parts overflows; the model as a
+/// whole is refused long before.
+const MOST: u64 = 10_000_000_000_000_000;
+
 /// The fields of a tower with what surrounds them.
 pub(super) struct Tower<'a> {
     /// The tower's own object; empty where the configuration has none.
@@ -15,14 +22,24 @@ pub(super) struct Tower<'a> {
 
 impl<'a> Tower<'a> {
     /// A size of the tower, or that of the released checkpoints.
+    ///
+    /// # Errors
+    /// When it is no size, or one that no tower has.
     pub(super) fn size(&self, key: &'a str, default: u32) -> Result<u64, SpecError> {
-        self.fields.size_or(key, default).map(u64::from)
+        match self.fields.size_or(key, default)? {
+            size @ ..=LARGEST => Ok(size.into()),
+            _ => Err(self.fields.wrong(
+                key,
+                &format!("no vision tower has more than {LARGEST}"),
+                "correct it, or take the model's original config.json",
+            )),
+        }
     }
 }
 
 /// Parameters of a linear layer.
 pub(super) fn linear(inputs: u64, outputs: u64, bias: bool) -> u64 {
-    inputs.saturating_mul(outputs).saturating_add(if bias { outputs } else { 0 })
+    inputs.saturating_mul(outputs).saturating_add(if bias { outputs } else { 0 }).min(MOST)
 }
 
 /// One transformer layer of a tower.
@@ -84,6 +101,6 @@ impl Block {
             linear(f, h, self.mlp_bias),
             self.vectors * h,
         ];
-        layers.saturating_mul(one.into_iter().fold(0, u64::saturating_add))
+        layers.saturating_mul(one.into_iter().fold(0, u64::saturating_add)).min(MOST)
     }
 }
