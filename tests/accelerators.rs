@@ -211,6 +211,8 @@ fn absurd_values_are_refused_by_key() {
         let message = Accelerator::from_toml(&text.replacen(from, to, 1), "a.toml").unwrap_err().to_string();
         assert!(message.contains("a.toml") && message.contains(key), "{message}");
     }
+    let message = Accelerator::from_toml("id = \"x\"\nname = 5\n", "a.toml").unwrap_err().to_string();
+    assert!(message.contains("line 2"), "{message}");
     assert!(Accelerator::from_toml("", "a.toml").is_err());
     assert!(Accelerator::from_toml("\u{0}\u{1}", "a.toml").is_err());
 }

@@ -129,11 +129,8 @@ impl Accelerator {
     /// # Errors
     /// When the text is no TOML of an accelerator, or a value is zero, negative or not finite.
     pub fn from_toml(text: &str, file: &str) -> Result<Self, SpecError> {
-        let accelerator: Self = toml::from_str(text).map_err(|e| SpecError::Syntax {
-            file: file.into(),
-            format: "accelerator TOML",
-            message: e.message().to_owned(),
-        })?;
+        let accelerator: Self =
+            toml::from_str(text).map_err(|e| SpecError::toml(&e, text, file, "accelerator TOML"))?;
         accelerator.validate(file)?;
         Ok(accelerator)
     }

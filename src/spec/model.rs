@@ -375,11 +375,7 @@ impl ModelSpec {
     /// # Errors
     /// When the text is no TOML of a model, or its values are absurd.
     pub fn from_toml(text: &str, file: &str) -> Result<Self, SpecError> {
-        let spec: Self = toml::from_str(text).map_err(|e| SpecError::Syntax {
-            file: file.into(),
-            format: "model TOML",
-            message: e.message().to_owned(),
-        })?;
+        let spec: Self = toml::from_str(text).map_err(|e| SpecError::toml(&e, text, file, "model TOML"))?;
         spec.validate(file)?;
         Ok(spec)
     }
