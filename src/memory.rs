@@ -9,6 +9,7 @@
 mod activation;
 mod cache;
 mod error;
+mod experts;
 mod levers;
 mod runtime;
 mod stage;
@@ -117,7 +118,7 @@ fn occupy(
     let usable = capacity * settings.gpu_memory_utilization;
     let runtime = runtime::non_torch(accelerator, deployment);
     let place = |stage: &stage::Stage| {
-        let mut weights = weights::stage_weights(model, deployment, &formats, stage);
+        let mut weights = weights::stage_weights(model, accelerator, deployment, &formats, stage);
         weights.total = (weights.total - Bytes(deployment.cpu_offload_bytes)).max(Bytes::ZERO);
         let peak = activation::peak(model, deployment, &formats, &settings, accelerator, stage);
         let graphs = runtime::graphs(model, accelerator, deployment, &settings);

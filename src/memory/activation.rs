@@ -8,10 +8,11 @@
 //! **Not modelled**: LoRA, speculative decoding, CUDA-graph pools (in [`super::runtime`]), the
 //! attention workspaces of individual backends, expert-parallel dispatch buffers.
 
+use super::experts;
 use super::stage::Stage;
 use crate::spec::deployment::Version;
 use crate::spec::engine_defaults::uses_second_runner;
-use crate::spec::model::{FeedForward, TensorClass};
+use crate::spec::model::{FeedForward, Vision};
 use crate::spec::{Accelerator, Deployment, EngineDefaults, EngineKind, Formats, ModelSpec};
 use crate::units::Bytes;
 
@@ -150,7 +151,7 @@ impl<'a> Run<'a> {
         let vocab = f64::from(self.model.vocab_size);
         let hidden = (self.tokens + 2.0 * rows) * self.width * self.element;
         let flashinfer =
-            (Version(0, 9)..Version(0, 12)).contains(&self.version) && self.accelerator.memory().gib() > 40.0;
+            (Version(0, 9)..Version(0, 12)).contains(&self.version) && self.accelerator.memory().gib() > 36.0;
         let logits = match self.version {
             v if v < Version(0, 8) => 4.0,
             v if self.second_runner && v < Version(0, 29) => self.element,
@@ -195,35 +196,13 @@ impl<'a> Run<'a> {
         self.tokens * widest * self.element + extra
     }
 
-    /// Intermediate results of the routed experts on the tokens of all data-parallel ranks:
-    /// T·k·(max(F, D) + max(2F, D)) elements (`TritonExperts`, `MarlinExperts` and `DeepGemmExperts`,
-    /// `workspace_shapes`, from 0.14 on); T·k·(F + max(2F, D)) and the output T·D before
-    /// (`fused_experts_impl`), in chunks of at most 32,768 tokens.
+    /// Intermediate results of the routed experts, of the layer where they are largest.
     fn expert_workspace(&self) -> f64 {
-        let p = self.deployment.parallelism;
-        let tokens = (self.tokens * f64::from(p.dp)).min(32_768.0);
-        let per_layer = |feed_forward: &FeedForward| match *feed_forward {
-            FeedForward::Moe { top_k, intermediate_size, gated, experts, .. } => {
-                let parts = (f64::from(p.tp) * f64::from(p.dp) / f64::from(p.ep)).max(1.0);
-                let f = intermediate_size as f64 / parts;
-                let d = feed_forward.expert_width(self.model.hidden_size.into()) as f64;
-                let n = if gated { 2.0 * f } else { f };
-                // block-scaled experts pad every expert's rows to 128
-                let padded = match self.formats.of(TensorClass::Experts).weights {
-                    crate::spec::DataType::Fp8Block => 127.0 * f64::from(experts / p.ep.max(1)),
-                    _ => 0.0,
-                };
-                let rows = tokens * f64::from(top_k) + padded;
-                if self.version < Version(0, 14) {
-                    rows * (f + n.max(d)) + tokens * d
-                } else {
-                    rows * (f.max(d) + n.max(d))
-                }
-            }
-            _ => 0.0,
+        let d = u64::from(self.model.hidden_size);
+        let of = |feed_forward| {
+            experts::workspace(feed_forward, d, self.tokens, self.version, self.deployment, self.formats)
         };
-        let elements = self.model.layers.iter().map(|g| per_layer(&g.feed_forward)).fold(0.0, f64::max);
-        elements * self.element
+        self.model.layers.iter().map(|g| of(&g.feed_forward)).fold(0.0, f64::max)
     }
 
     /// The vision encoder's own peak, and what stays alive after it: pixels and embeddings of as many
@@ -234,9 +213,7 @@ impl<'a> Run<'a> {
     fn encoder(&self) -> (f64, f64) {
         let skips = self.version < Version(0, 8) || (self.second_runner && self.version < Version(0, 28));
         let Some(vision) = self.model.vision.as_ref().filter(|_| !skips) else { return (0.0, 0.0) };
-        let Some(tokens) = vision.tokens_per_image.map(f64::from).filter(|t| *t > 0.0) else {
-            return (0.0, 0.0);
-        };
+        let tokens = self.largest_image(vision);
         let images = (self.tokens / tokens).floor().clamp(1.0, f64::from(self.settings.max_num_seqs));
         let merge = f64::from(vision.merge_size);
         let patches = images * tokens * merge * merge;
@@ -244,6 +221,19 @@ impl<'a> Run<'a> {
         let embeddings = images * tokens * self.width * self.element;
         let encoder = patches * 11.0 * f64::from(vision.hidden_size) * self.element;
         (pixels + encoder + self.blas_workspace(), pixels + embeddings)
+    }
+
+    /// Tokens of the largest image. Where the size is not fixed: Pixtral's towers take 1540 pixels, 55 × 55
+    /// merged patches; the processors of Qwen's up to 16,384 tokens; tiled towers are taken to fill the
+    /// token budget with one image.
+    fn largest_image(&self, vision: &Vision) -> f64 {
+        let family = self.model.architecture.as_str();
+        match vision.tokens_per_image {
+            Some(tokens) => f64::from(tokens.max(1)),
+            None if family.starts_with("qwen") => 16_384.0,
+            None if family.contains("mistral") || family == "pixtral" => 3025.0,
+            None => self.tokens.max(1.0),
+        }
     }
 }
 

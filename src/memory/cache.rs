@@ -97,10 +97,16 @@ impl Layout {
         let exact = (!paged).then(|| kinds.clone());
         let state_mode =
             if paged { align(&mut kinds, model, version, settings, &mut notes) } else { StateMode::Single };
-        let bytes_per_token =
-            kinds.iter().filter(|k| k.growth == Growth::Full).map(|k| k.layers as f64 * k.bytes).sum();
-        let state_bytes =
-            kinds.iter().filter(|k| k.growth == Growth::State).map(|k| k.layers as f64 * k.bytes).sum();
+        let bytes_per_token = kinds
+            .iter()
+            .filter(|k| k.growth == Growth::Full)
+            .map(|k| k.layers as f64 * k.bytes)
+            .fold(0.0, |a, b| a + b);
+        let state_bytes = kinds
+            .iter()
+            .filter(|k| k.growth == Growth::State)
+            .map(|k| k.layers as f64 * k.bytes)
+            .fold(0.0, |a, b| a + b);
         let (groups, block_bytes) =
             if paged { group(&kinds, version, &mut notes) } else { (vec![], f64::from(!kinds.is_empty())) };
         let batches = if version >= Version(0, 26) { u64::from(deployment.parallelism.pp) + 1 } else { 1 };
@@ -248,7 +254,7 @@ fn kinds(
             }
             // keys and values of an image are cached for the encoder's tokens only
             Mixer::None | Mixer::Cross { .. } => {}
-            _ => add(Growth::State, state_bytes(model, &group.mixer, formats, tp), layers),
+            _ => add(Growth::State, state_bytes(model, &group.mixer, formats, deployment), layers),
         }
     }
     notes.dedup();
@@ -256,11 +262,14 @@ fn kinds(
 }
 
 /// Bytes of a recurrent state on one rank. vLLM keeps the state in the model's type unless the
-/// architecture asks for fp32 (`MambaStateDtypeCalculator`; Nemotron-H and Qwen3.5 configurations do).
-fn state_bytes(model: &ModelSpec, mixer: &Mixer, formats: &Formats, tp: u32) -> f64 {
+/// architecture asks for fp32 (`MambaStateDtypeCalculator`; Nemotron-H, from 0.13 on, and Qwen3.5 do).
+fn state_bytes(model: &ModelSpec, mixer: &Mixer, formats: &Formats, deployment: &Deployment) -> f64 {
+    let (tp, version) = (deployment.parallelism.tp, deployment.engine.version);
     let (u, ranks) = (|n: u32| f64::from(n), f64::from(tp));
     let element = formats.activations.bytes();
-    let wide = ["nemotron", "qwen3_5"].iter().any(|name| model.architecture.starts_with(name));
+    let named = |name| model.architecture.starts_with(name);
+    let wide = named("qwen3_5")
+        || named("nemotron") && (deployment.engine.kind != EngineKind::Vllm || version >= Version(0, 13));
     let state = if wide { 4.0 } else { element };
     let taps = |kernel: u32| f64::from(kernel.saturating_sub(1));
     match *mixer {

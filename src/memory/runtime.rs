@@ -13,13 +13,13 @@ use crate::units::Bytes;
 pub(super) fn non_torch(accelerator: &Accelerator, deployment: &Deployment) -> Bytes {
     let p = deployment.parallelism;
     let recent = deployment.engine.version >= Version(0, 18);
-    let alone = match (accelerator.memory().gib() > 40.0, recent) {
+    let alone = match (accelerator.memory().gib() > 36.0, recent) {
         (true, true) => 0.25,
         (true, false) => 0.13,
         (false, _) => 0.05,
     };
     let doublings = f64::from(p.tp).log2();
-    let collectives = match (p.tp > 1, accelerator.memory().gib() > 40.0, recent) {
+    let collectives = match (p.tp > 1, accelerator.memory().gib() > 36.0, recent) {
         (false, ..) => 0.0,
         (true, false, _) => 0.2,
         (true, true, true) => 1.83 + 0.13 * (doublings - 1.0),
@@ -41,7 +41,7 @@ pub(super) fn non_torch(accelerator: &Accelerator, deployment: &Deployment) -> B
 /// `(a + b·L + c·D + e·L_moe)·g` GiB with L layers (L_moe of them with routed experts) on this stage,
 /// width D and the share g of 51 captured sizes: relative least squares over the 20 start-up logs of
 /// vLLM 0.19 on H100, median error 5 %, leaving one log out 6 %, 90th percentile 26 %. The two logs of
-/// cards below 40 GiB show 0.6 and 0.7 of that.
+/// cards below 36 GiB show 0.6 and 0.7 of that.
 pub(super) fn graphs(
     model: &ModelSpec,
     accelerator: &Accelerator,
@@ -56,7 +56,7 @@ pub(super) fn graphs(
     let routed = model.layers.iter().filter(|g| g.feed_forward.experts().0 > 0);
     let routed = f64::from(routed.map(|g| g.count).sum::<u32>()) * stage;
     let sizes = (f64::from(settings.cuda_graph_sizes) / 51.0).min(1.0);
-    let small = if accelerator.memory().gib() < 40.0 { 0.65 } else { 1.0 };
+    let small = if accelerator.memory().gib() < 36.0 { 0.65 } else { 1.0 };
     let [a, b, c, e] = GRAPH_COEFFICIENTS;
     Bytes::from_gib((a + b * layers + c * f64::from(model.hidden_size) + e * routed) * sizes * small)
 }

@@ -8,9 +8,10 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+use super::experts;
 use super::stage::{Stage, stages};
-use crate::spec::model::{FeedForward, Mixer, TensorClass};
-use crate::spec::{Deployment, EngineKind, Formats, ModelSpec, VOCABULARY_PADDING};
+use crate::spec::model::{Mixer, TensorClass};
+use crate::spec::{Accelerator, Deployment, EngineKind, Formats, ModelSpec, VOCABULARY_PADDING};
 use crate::units::Bytes;
 
 /// Weights on the fullest accelerator.
@@ -25,10 +26,15 @@ pub struct Weights {
 /// Weights on the accelerator that holds the most, of a deployment that passed
 /// [`crate::spec::check_deployment`].
 #[must_use]
-pub fn weights_per_gpu(model: &ModelSpec, deployment: &Deployment, formats: &Formats) -> Weights {
+pub fn weights_per_gpu(
+    model: &ModelSpec,
+    accelerator: &Accelerator,
+    deployment: &Deployment,
+    formats: &Formats,
+) -> Weights {
     stages(model, deployment.parallelism.pp)
         .iter()
-        .map(|stage| stage_weights(model, deployment, formats, stage))
+        .map(|stage| stage_weights(model, accelerator, deployment, formats, stage))
         .max_by(|a, b| a.total.0.total_cmp(&b.total.0))
         .unwrap_or(Weights { total: Bytes::ZERO, by_class: BTreeMap::new() })
 }
@@ -36,6 +42,7 @@ pub fn weights_per_gpu(model: &ModelSpec, deployment: &Deployment, formats: &For
 /// Weights of one rank of one pipeline stage.
 pub(super) fn stage_weights(
     model: &ModelSpec,
+    accelerator: &Accelerator,
     deployment: &Deployment,
     formats: &Formats,
     stage: &Stage,
@@ -61,9 +68,8 @@ pub(super) fn stage_weights(
                 }
             }
         }
-        for experts in expert_tensors(&group.feed_forward, d) {
-            let elements = experts / (tp * f64::from(p.dp));
-            add(TensorClass::Experts, count * stored(TensorClass::Experts, elements));
+        for bytes in experts::tensors(&group.feed_forward, d, deployment, formats, accelerator) {
+            add(TensorClass::Experts, count * if rounds { allocated(bytes) } else { bytes });
         }
         let small = group.norm_parameters
             + group.other_parameters
@@ -110,19 +116,6 @@ fn allocated(bytes: f64) -> f64 {
     const MIB: f64 = 1_048_576.0;
     let rest = (bytes / (2.0 * MIB)).ceil() * 2.0 * MIB - bytes;
     if bytes >= 10.0 * MIB && rest <= MIB { bytes + rest } else { bytes }
-}
-
-/// Elements of the tensors that hold all routed experts of one layer: up (with gate) and down.
-fn expert_tensors(feed_forward: &FeedForward, hidden_size: u64) -> [f64; 2] {
-    let d = feed_forward.expert_width(hidden_size);
-    match *feed_forward {
-        FeedForward::Moe { experts, intermediate_size, gated, .. } => {
-            let all = feed_forward.expert_parameters(hidden_size) as f64 * f64::from(experts);
-            let up = (u64::from(experts) * d * intermediate_size * if gated { 2 } else { 1 }) as f64;
-            [up, all - up]
-        }
-        _ => [0.0; 2],
-    }
 }
 
 /// Bytes of the 16-bit copies of latent attention's up-projections that engines keep beside quantised
