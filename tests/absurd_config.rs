@@ -10,7 +10,7 @@ use foretoken::spec::{SpecError, hf};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-const MODELS: [&str; 12] = [
+const MODELS: [&str; 13] = [
     "meta-llama/Llama-3.1-8B",
     "google/gemma-3-27b-it",
     "Qwen/Qwen3-30B-A3B-FP8",
@@ -23,6 +23,7 @@ const MODELS: [&str; 12] = [
     "moonshotai/Kimi-K2.5",
     "Qwen/Qwen3-Next-80B-A3B-Instruct",
     "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+    "deepseek-ai/DeepSeek-V4-Flash",
 ];
 
 /// Stands for a literal that JSON does not know; replaced in the text.

@@ -7,8 +7,13 @@ use std::sync::LazyLock;
 use super::json::kind;
 use crate::spec::SpecError;
 
-/// Largest width, vocabulary or count taken for real.
-const LARGEST: u64 = 100_000_000;
+/// Largest width or count taken for real; the product of three stays below 2⁶⁴ with room for sums.
+const LARGEST: u64 = 1_000_000;
+/// Largest vocabulary or window taken for real.
+const LARGEST_WIDE: u64 = 100_000_000;
+/// Keys of the latter kind.
+const WIDE: [&str; 5] =
+    ["vocab_size", "sliding_window", "window_size", "attention_chunk_size", "vocab_size_per_layer_input"];
 /// Most layers taken for real.
 const MOST_LAYERS: u32 = 10_000;
 /// Longest value shown in a message, in characters.
@@ -39,6 +44,10 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("decoder_sparse_step", &["interleave_moe_layer_step", "moe_layer_interval"]),
     ("torch_dtype", &["dtype"]),
 ];
+
+fn largest(key: &str) -> u64 {
+    if WIDE.contains(&key) { LARGEST_WIDE } else { LARGEST }
+}
 
 /// The fields of one object of a configuration, with the way to it.
 #[derive(Debug, Clone)]
@@ -170,29 +179,29 @@ impl<'a> Fields<'a> {
         self.defaults.iter().find(|(k, _)| *k == key).map(|(_, n)| *n)
     }
 
-    /// A size from 1 to 10⁸, when it (or the class default) is there.
+    /// A size from 1 to 10⁶ (a vocabulary or window to 10⁸), when it (or the class default) is there.
     pub(crate) fn optional_size(&self, key: &'a str) -> Result<Option<u32>, SpecError> {
-        Ok(self.whole(key, 1, LARGEST)?.map(|n| n as u32).or(self.default_of(key)))
+        Ok(self.whole(key, 1, largest(key))?.map(|n| n as u32).or(self.default_of(key)))
     }
 
-    /// A size from 1 to 10⁸ that must be there.
+    /// A size from 1 to 10⁶ (a vocabulary or window to 10⁸) that must be there.
     pub(crate) fn size(&self, key: &'a str) -> Result<u32, SpecError> {
         self.optional_size(key)?.ok_or_else(|| self.missing(key))
     }
 
-    /// A size from 1 to 10⁸, or the default of the architecture's class.
+    /// A size from 1 to 10⁶ (a vocabulary or window to 10⁸), or the default of the architecture's class.
     pub(crate) fn size_or(&self, key: &'a str, default: u32) -> Result<u32, SpecError> {
         Ok(self.optional_size(key)?.unwrap_or(default))
     }
 
-    /// A count from 0 to 10⁸, or the default.
+    /// A count from 0 to 10⁶, or the default.
     pub(crate) fn count_or(&self, key: &'a str, default: u32) -> Result<u32, SpecError> {
-        Ok(self.whole(key, 0, LARGEST)?.map_or(default, |n| n as u32))
+        Ok(self.whole(key, 0, largest(key))?.map_or(default, |n| n as u32))
     }
 
     /// A position count, up to 10¹¹, when it is there.
     pub(crate) fn positions(&self, key: &'a str) -> Result<Option<u64>, SpecError> {
-        Ok(self.whole(key, 1, 1000 * LARGEST)?.or(self.default_of(key).map(u64::from)))
+        Ok(self.whole(key, 1, 100_000 * LARGEST)?.or(self.default_of(key).map(u64::from)))
     }
 
     /// The number of layers.
@@ -248,7 +257,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A list of whole numbers from 0 to 10⁸, when it is there.
+    /// A list of whole numbers from 0 to 10⁶, when it is there.
     pub(crate) fn counts(&self, key: &'a str) -> Result<Option<Vec<u32>>, SpecError> {
         let Some((key, list)) = self.list(key)? else { return Ok(None) };
         let number = |v: &Value| v.as_u64().filter(|n| *n <= LARGEST).map(|n| n as u32);
