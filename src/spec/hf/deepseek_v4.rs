@@ -2,7 +2,7 @@
 //! follow transformers `modeling_deepseek_v4.py` and the technical report, §2.
 
 use super::decoder::{self, LLAMA};
-use super::layers::{counts, layer, texts};
+use super::layers::{counts, elements, layer, texts};
 use super::{Family, Fields, experts};
 use crate::spec::SpecError;
 use crate::spec::model::{FeedForward, Indexer, LayerGroup, Mixer, ModelSpec};
@@ -21,7 +21,7 @@ fn read(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
     let all = ratios.into_iter().zip(hashed).map(|(ratio, hashed)| block(fields, ratio, hashed));
     let all = all.collect::<Result<Vec<_>, _>>()?;
     let mut embedding = decoder::embedding(fields, &LLAMA)?;
-    embedding.norm_parameters += head_connection(fields)?;
+    embedding.norm_parameters = embedding.norm_parameters.saturating_add(head_connection(fields)?);
     decoder::assemble(fields, embedding, all)
 }
 
@@ -68,9 +68,9 @@ pub(crate) fn block(fields: &Fields<'_>, ratio: u32, hashed: bool) -> Result<Lay
     let streams = streams(fields)?;
     // Per half: weights of (n² + 2n) mixing coefficients over n·d inputs, their offsets, three scales.
     let coefficients = (streams + 2) * streams;
-    let connection = coefficients * streams * hidden + coefficients + 3;
+    let connection = elements(&[&[coefficients, streams, hidden], &[coefficients], &[3]]);
     Ok(LayerGroup {
-        other_parameters: 2 * connection,
+        other_parameters: connection.saturating_mul(2),
         ..layer(mixer(fields, ratio)?, feed_forward, 2 * hidden)
     })
 }
@@ -86,7 +86,7 @@ fn streams(fields: &Fields<'_>) -> Result<u64, SpecError> {
 /// When a size is missing or absurd.
 pub(crate) fn head_connection(fields: &Fields<'_>) -> Result<u64, SpecError> {
     let streams = streams(fields)?;
-    Ok(streams * streams * u64::from(fields.size("hidden_size")?) + streams + 1)
+    Ok(elements(&[&[streams, streams, fields.size("hidden_size")?.into()], &[streams], &[1]]))
 }
 
 fn mixer(fields: &Fields<'_>, ratio: u32) -> Result<Mixer, SpecError> {
@@ -97,10 +97,10 @@ fn mixer(fields: &Fields<'_>, ratio: u32) -> Result<Mixer, SpecError> {
         let (h, c) = (u64::from(heads), u64::from(width));
         // Queries from the compressed query, a weight per head, and a compressor of its own: values
         // and pooling weights of overlapping windows, position table, norm.
-        let queries = u64::from(q_lora_rank) * h * c + hidden * h;
-        let compressor = 2 * hidden * 2 * c + u64::from(ratio) * 2 * c + c;
+        let (rank, m) = (u64::from(q_lora_rank), u64::from(ratio));
+        let parameters = elements(&[&[rank, h, c], &[hidden, h], &[2, hidden, 2, c], &[m, 2, c], &[c]]);
         let top_k = fields.size_or("index_topk", 512)?;
-        Some(Indexer { heads, head_dim: width, top_k, parameters: queries + compressor, reused: false })
+        Some(Indexer { heads, head_dim: width, top_k, parameters, reused: false })
     } else {
         None
     };

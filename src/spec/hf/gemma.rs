@@ -3,7 +3,7 @@
 //! `modeling_gemma3n.py`.
 
 use super::decoder::{self, LLAMA, QkNorm, Style, Switch};
-use super::layers::{counts, layer, texts};
+use super::layers::{counts, elements, layer, texts};
 use super::{Family, Fields, experts};
 use crate::spec::SpecError;
 use crate::spec::model::{FeedForward, LayerGroup, Mixer, ModelSpec};
@@ -33,7 +33,8 @@ fn per_layer(fields: &Fields<'_>, default: u32, layers: u32) -> Result<(u64, u64
     let hidden = u64::from(fields.size("hidden_size")?);
     let rows = u64::from(fields.size_or("vocab_size_per_layer_input", 262_144)?);
     let all = u64::from(layers) * width;
-    Ok((rows * all + hidden * all + width, 2 * hidden * width + hidden))
+    let outside = elements(&[&[rows, all], &[hidden, all], &[width]]);
+    Ok((outside, elements(&[&[2, hidden, width], &[hidden]])))
 }
 
 /// Gemma 4. In full layers heads are wider, and where `attention_k_eq_v` is set the keys serve as
@@ -82,7 +83,10 @@ fn gemma4(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
             (FeedForward::Dense { intermediate_size: width, gated: true, bias: false }, 4)
         };
         // One scale a layer, stored as a tensor.
-        Ok(LayerGroup { other_parameters: inside + 1, ..layer(mixer, feed_forward, norms * hidden) })
+        Ok(LayerGroup {
+            other_parameters: inside.saturating_add(1),
+            ..layer(mixer, feed_forward, norms * hidden)
+        })
     };
     let all =
         (0..layers).zip(windowed(fields, layers, 6)?).map(make).collect::<Result<Vec<_>, SpecError>>()?;
@@ -111,8 +115,9 @@ fn gemma3n(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
     let copies = u64::from(fields.size_or("altup_num_inputs", 4)?);
     let rank = u64::from(fields.size_or("laurel_rank", 64)?);
     // Correction and prediction coefficients, router with its norm, output scale; LAuReL and its norm.
-    let altup = copies * copies + copies.pow(3) + hidden * copies + 2 * hidden;
-    let laurel = 2 * hidden * rank + hidden;
+    let altup = [&[copies, copies][..], &[copies, copies, copies], &[hidden, copies], &[2, hidden]];
+    let laurel = [&[2, hidden, rank][..], &[hidden]];
+    let inside = elements(&altup).saturating_add(elements(&laurel)).saturating_add(inside);
     let reused = layers.saturating_sub(fields.count_or("num_kv_shared_layers", 15)?);
     let window = fields.size_or("sliding_window", 512)?;
     let attention = decoder::attention(fields, &STYLE)?;
@@ -130,12 +135,13 @@ fn gemma3n(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
             *qk_norm_parameters = u64::from(*head_dim) * if *reuses_kv { 1 } else { 2 };
         }
         let dense = FeedForward::Dense { intermediate_size: width.into(), gated: true, bias: false };
-        LayerGroup { other_parameters: altup + laurel + inside, ..layer(mixer, dense, 4 * hidden) }
+        LayerGroup { other_parameters: inside, ..layer(mixer, dense, 4 * hidden) }
     };
     let all = (0..layers).zip(windowed(fields, layers, 5)?).zip(widths).map(make);
     let mut embedding = decoder::embedding(fields, &STYLE)?;
     // Projections into and out of the copies of the stream.
-    embedding.per_layer_parameters = outside + 2 * copies.saturating_sub(1) * hidden * hidden;
+    let projections = elements(&[&[2, copies.saturating_sub(1), hidden, hidden]]);
+    embedding.per_layer_parameters = outside.saturating_add(projections);
     let mut spec = decoder::assemble(fields, embedding, all)?;
     spec.warnings.push("vision (MobileNet) and audio encoders of Gemma 3n are not counted".into());
     Ok(spec)

@@ -58,3 +58,10 @@ pub(crate) fn size_or_auto<'a>(fields: &Fields<'a>, key: &'a str, automatic: u32
     }
     fields.size_or(key, automatic)
 }
+
+/// A sum of products of sizes, Σ Π, that stops at the largest integer instead of overflowing; the
+/// model's validation refuses what comes near it.
+pub(crate) fn elements(terms: &[&[u64]]) -> u64 {
+    let product = |factors: &&[u64]| factors.iter().copied().fold(1, u64::saturating_mul);
+    terms.iter().map(product).fold(0, u64::saturating_add)
+}

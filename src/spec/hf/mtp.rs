@@ -3,6 +3,7 @@
 //! copies of the embedding and the output projection in it. Shapes follow the draft models of vLLM
 //! (`*_mtp.py`); which tables are stored follows the tensor counts of the published checkpoints.
 
+use super::layers::elements;
 use super::{Fields, deepseek_v4, delta, nemotron_h};
 use crate::spec::SpecError;
 use crate::spec::model::{FeedForward, LayerGroup, Mixer, ModelSpec, Mtp};
@@ -57,7 +58,11 @@ pub(crate) fn attach(fields: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), Sp
     let outside = 2 * d * d + module.norms * d + module.other;
     spec.mtp = Some(Mtp {
         layers: count,
-        parameters: u64::from(count) * (total + outside + module.tables * vocabulary * d),
+        parameters: elements(&[
+            &[count.into(), total],
+            &[count.into(), outside],
+            &[count.into(), module.tables, vocabulary, d],
+        ]),
         active_parameters: active + outside,
     });
     Ok(())

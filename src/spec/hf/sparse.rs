@@ -2,7 +2,7 @@
 //! LongCat-Flash, Step 3.7, MiMo-V2-Flash.
 
 use super::decoder::{self, LLAMA, QkNorm, Style, Switch};
-use super::layers::{counts, layer, texts};
+use super::layers::{counts, elements, layer, texts};
 use super::{Family, Fields, experts, latent};
 use crate::spec::SpecError;
 use crate::spec::model::{FeedForward, Indexer, Mixer, ModelSpec};
@@ -73,7 +73,7 @@ fn minimax_indexer(settings: &Fields<'_>, hidden: u64) -> Result<Indexer, SpecEr
         heads,
         head_dim,
         top_k: blocks.saturating_mul(settings.size_or("sparse_block_size", 128)?),
-        parameters: hidden * (h + 1) * c + 2 * c,
+        parameters: elements(&[&[hidden, h + 1, c], &[2, c]]),
         reused: false,
     })
 }

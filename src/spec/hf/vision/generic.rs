@@ -1,6 +1,6 @@
 //! A tower that nobody described, taken for a plain vision transformer.
 
-use super::parts::{Block, Tower, linear};
+use super::parts::{Block, Tower, linear, sum};
 use crate::spec::model::Vision;
 
 /// A plain tower with a two-layer projector, when the usual names give its sizes.
@@ -19,14 +19,14 @@ pub(super) fn estimate(tower: &Tower<'_>) -> Option<Vision> {
     let h = u64::from(width);
     let positions = first(&["image_size"]).map_or(0, |side| (side / u64::from(patch)).saturating_pow(2));
     let parts = [
-        linear(3 * u64::from(patch).saturating_pow(2), h, true),
+        linear(3 * u64::from(patch).pow(2), h, true),
         positions.saturating_mul(h),
         Block::plain(h, feed_forward).parameters(layers.into()),
         linear(h, tower.text_hidden, true),
         linear(tower.text_hidden, tower.text_hidden, true),
     ];
     Some(Vision {
-        parameters: parts.into_iter().fold(0, u64::saturating_add),
+        parameters: sum(&parts),
         layers,
         hidden_size: width,
         heads,

@@ -1,7 +1,8 @@
 //! `MoonViT` of Kimi K2.5 and K3. Source: vLLM `kimi_k25_vit.py`.
 
-use super::parts::{Block, Tower, linear};
+use super::parts::{Block, Tower, linear, sum};
 use crate::spec::SpecError;
+use crate::spec::hf::layers::elements;
 use crate::spec::model::Vision;
 
 /// A learned table of positions, one norm at the end, patches merged by the projector.
@@ -21,19 +22,25 @@ pub(super) fn moon(tower: &Tower<'_>) -> Result<Vision, SpecError> {
         ..Block::plain(width, tower.size("vt_intermediate_size", 4304)?)
     };
     let patch_size = fields.size_or("patch_size", 14)?;
-    let pixels = 3 * u64::from(patch_size).pow(2);
+    let pixels = elements(&[&[3, patch_size.into(), patch_size.into()]]);
     let patch = linear(pixels, width, fields.flag("patch_embed_proj_bias", true)?);
-    let positions = tower.size("init_pos_emb_height", 64)? * tower.size("init_pos_emb_width", 64)? * width;
+    let [rows, columns] = ["init_pos_emb_height", "init_pos_emb_width"].map(|key| tower.size(key, 64));
     let merge = fields.counts("merge_kernel_size")?.and_then(|m| m.first().copied()).unwrap_or(2);
-    let merged = width * u64::from(merge).pow(2);
+    let merged = elements(&[&[width, merge.into(), merge.into()]]);
     let out = tower.text_hidden;
     let projector = if fields.text("mm_projector_type")? == Some("patchmergerv2") {
-        linear(merged, merged, false) + linear(merged, out, false) + out
+        sum(&[linear(merged, merged, false), linear(merged, out, false), out])
     } else {
-        2 * width + linear(merged, merged, true) + linear(merged, out, true)
+        sum(&[2 * width, linear(merged, merged, true), linear(merged, out, true)])
     };
     Ok(Vision {
-        parameters: patch + positions + block.parameters(layers.into()) + norm * width + projector,
+        parameters: sum(&[
+            patch,
+            elements(&[&[rows?, columns?, width]]),
+            block.parameters(layers.into()),
+            norm * width,
+            projector,
+        ]),
         layers,
         hidden_size: width as u32,
         heads: fields.size_or("vt_num_attention_heads", 16)?,

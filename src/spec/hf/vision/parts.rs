@@ -2,13 +2,10 @@
 
 use crate::spec::SpecError;
 use crate::spec::hf::Fields;
+use crate::spec::hf::layers::elements;
 
 /// Largest size of a tower taken for real.
 const LARGEST: u32 = 100_000;
-
-/// Largest count of parameters that a part may have, so that no sum of parts overflows; the model as a
-/// whole is refused long before.
-const MOST: u64 = 10_000_000_000_000_000;
 
 /// The fields of a tower with what surrounds them.
 pub(super) struct Tower<'a> {
@@ -39,7 +36,12 @@ impl<'a> Tower<'a> {
 
 /// Parameters of a linear layer.
 pub(super) fn linear(inputs: u64, outputs: u64, bias: bool) -> u64 {
-    inputs.saturating_mul(outputs).saturating_add(if bias { outputs } else { 0 }).min(MOST)
+    elements(&[&[inputs, outputs], &[outputs, bias.into()]])
+}
+
+/// The sum, at most the largest integer.
+pub(super) fn sum(parts: &[u64]) -> u64 {
+    parts.iter().copied().fold(0, u64::saturating_add)
 }
 
 /// One transformer layer of a tower.
@@ -94,13 +96,13 @@ impl Block {
     pub(super) fn parameters(&self, layers: u64) -> u64 {
         let (h, a, f) = (self.width, self.attention, self.feed_forward);
         let up = if self.gated { 2 } else { 1 };
-        let one = [
-            3 * linear(h, a, self.qkv_bias),
-            linear(a, h, self.output_bias),
-            up * linear(h, f, self.mlp_bias),
-            linear(f, h, self.mlp_bias),
-            self.vectors * h,
-        ];
-        layers.saturating_mul(one.into_iter().fold(0, u64::saturating_add)).min(MOST)
+        let one = elements(&[
+            &[3, linear(h, a, self.qkv_bias)],
+            &[linear(a, h, self.output_bias)],
+            &[up, linear(h, f, self.mlp_bias)],
+            &[linear(f, h, self.mlp_bias)],
+            &[self.vectors, h],
+        ]);
+        layers.saturating_mul(one)
     }
 }

@@ -1,8 +1,9 @@
 //! The towers of Qwen2-VL, Qwen2.5-VL, and Qwen3-VL with Qwen3.5: patches of two frames, a merger of
 //! 2 × 2 patches into one token.
 
-use super::parts::{Block, Tower, linear};
+use super::parts::{Block, Tower, linear, sum};
 use crate::spec::SpecError;
+use crate::spec::hf::layers::elements;
 use crate::spec::model::Vision;
 
 /// Patches of `temporal_patch_size` frames, three colours.
@@ -10,12 +11,18 @@ fn patch(tower: &Tower<'_>, width: u64, size: u32) -> Result<u64, SpecError> {
     let side = tower.size("patch_size", size)?;
     let frames = tower.size("temporal_patch_size", 2)?;
     let colours = tower.size("in_channels", 3)?;
-    Ok(side.saturating_pow(2).saturating_mul(colours * frames).saturating_mul(width))
+    Ok(elements(&[&[side, side, colours, frames, width]]))
+}
+
+/// Width of the patches that merge into one token, side by side.
+fn merged(tower: &Tower<'_>, width: u64) -> Result<u64, SpecError> {
+    let side = tower.size("spatial_merge_size", 2)?;
+    Ok(elements(&[&[width, side, side]]))
 }
 
 /// Two linear layers with biases from the merged width to the language model's.
 fn projector(merged: u64, out: u64) -> u64 {
-    linear(merged, merged, true) + linear(merged, out, true)
+    sum(&[linear(merged, merged, true), linear(merged, out, true)])
 }
 
 fn finish(tower: &Tower<'_>, parameters: u64, width: u64, patch: u32) -> Result<Vision, SpecError> {
@@ -35,10 +42,10 @@ pub(super) fn qwen2(tower: &Tower<'_>) -> Result<Vision, SpecError> {
     let width = tower.size("embed_dim", 1280)?;
     let layers = tower.size("depth", 32)?;
     let out = tower.fields.optional_size("hidden_size")?.map_or(tower.text_hidden, u64::from);
-    let merged = width * tower.size("spatial_merge_size", 2)?.saturating_pow(2);
+    let merged = merged(tower, width)?;
     let ratio = tower.fields.value("mlp_ratio").and_then(serde_json::Value::as_f64).unwrap_or(4.0);
     let blocks = Block::plain(width, (width as f64 * ratio.clamp(0.1, 100.0)) as u64).parameters(layers);
-    let parameters = patch(tower, width, 14)? + blocks + 2 * width + projector(merged, out);
+    let parameters = sum(&[patch(tower, width, 14)?, blocks, 2 * width, projector(merged, out)]);
     finish(tower, parameters, width, 14)
 }
 
@@ -47,10 +54,11 @@ pub(super) fn qwen2_5(tower: &Tower<'_>) -> Result<Vision, SpecError> {
     let width = tower.size("hidden_size", 1280)?;
     let layers = tower.size("depth", 32)?;
     let out = tower.fields.optional_size("out_hidden_size")?.map_or(tower.text_hidden, u64::from);
-    let merged = width * tower.size("spatial_merge_size", 2)?.saturating_pow(2);
+    let merged = merged(tower, width)?;
     let block =
         Block { gated: true, vectors: 2, ..Block::plain(width, tower.size("intermediate_size", 3420)?) };
-    let parameters = patch(tower, width, 14)? + block.parameters(layers) + width + projector(merged, out);
+    let parameters =
+        sum(&[patch(tower, width, 14)?, block.parameters(layers), width, projector(merged, out)]);
     finish(tower, parameters, width, 14)
 }
 
@@ -60,13 +68,14 @@ pub(super) fn qwen3(tower: &Tower<'_>) -> Result<Vision, SpecError> {
     let width = tower.size("hidden_size", 1152)?;
     let layers = tower.size("depth", 27)?;
     let out = tower.fields.optional_size("out_hidden_size")?.map_or(tower.text_hidden, u64::from);
-    let merged = width * tower.size("spatial_merge_size", 2)?.saturating_pow(2);
+    let merged = merged(tower, width)?;
     let deep = tower.fields.counts("deepstack_visual_indexes")?.map_or(0, |d| d.len() as u64);
     let blocks = Block::plain(width, tower.size("intermediate_size", 4304)?).parameters(layers);
     let positions = tower.size("num_position_embeddings", 2304)? * width;
     // The last merger norms before merging, the others after it.
-    let mergers = 2 * width + projector(merged, out) + deep * (2 * merged + projector(merged, out));
-    let parameters = patch(tower, width, 16)? + width + positions + blocks + mergers;
+    let deeper = elements(&[&[deep, 2, merged], &[deep, projector(merged, out)]]);
+    let mergers = sum(&[2 * width, projector(merged, out), deeper]);
+    let parameters = sum(&[patch(tower, width, 16)?, width, positions, blocks, mergers]);
     let vision = finish(tower, parameters, width, 16)?;
     Ok(Vision { layers: layers as u32, ..vision })
 }
