@@ -3,6 +3,7 @@
 mod catalog;
 mod cost;
 mod estimate;
+mod explain;
 mod interval;
 
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
@@ -11,4 +12,5 @@ pub use estimate::{
     Breakdown, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question, Throughput,
     TpotDefinition, Utilization, estimate,
 };
+pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metrics, tpot};
 pub use interval::{Interval, Intervals};
