@@ -5,61 +5,14 @@
 //! `_report_kv_cache_config`), and `HybridAttentionMambaModelConfig.verify_and_update_config` for
 //! models with recurrent states.
 
+mod groups;
+mod kinds;
+
 use super::stage::Stage;
 use crate::spec::deployment::Version;
-use crate::spec::model::Mixer;
-use crate::spec::{DataType, Deployment, EngineDefaults, EngineKind, Formats, ModelSpec};
-
-/// How the cache of a layer grows with the context.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Growth {
-    /// One slot a token.
-    Full,
-    /// One slot a token, up to this many.
-    Window(u64),
-    /// A fixed state a sequence.
-    State,
-}
-
-impl Growth {
-    /// Slots that a sequence of `tokens` tokens takes at least.
-    fn slots(self, tokens: u64) -> f64 {
-        match self {
-            Self::Full => tokens as f64,
-            Self::Window(w) => tokens.min(w) as f64,
-            Self::State => 1.0,
-        }
-    }
-}
-
-/// Layers with the same cache.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Kind {
-    growth: Growth,
-    /// Bytes of a token in one layer, or of the whole state.
-    bytes: f64,
-    layers: u64,
-    /// Tokens in a block of this kind.
-    block: u64,
-}
-
-/// What a layer of one group holds per block table entry.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Group {
-    growth: Growth,
-    block: u64,
-}
-
-/// How recurrent states are kept for prefix caching (`mamba_cache_mode`).
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum StateMode {
-    /// One state a sequence.
-    Single,
-    /// The running state and one at a block border.
-    Aligned,
-    /// One state a block.
-    EveryBlock,
-}
+use crate::spec::{Deployment, EngineDefaults, EngineKind, Formats, ModelSpec};
+use groups::{Group, StateMode, align, group};
+use kinds::{Growth, Kind, kinds};
 
 /// Layout of the cache on one rank.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,203 +143,89 @@ impl Layout {
     }
 }
 
-/// The kinds of cached layers of one stage, sharded.
-fn kinds(
-    model: &ModelSpec,
-    deployment: &Deployment,
-    formats: &Formats,
-    settings: &EngineDefaults,
-    stage: &Stage,
-    notes: &mut Vec<String>,
-) -> Vec<Kind> {
-    let tp = deployment.parallelism.tp;
-    let version = deployment.engine.version;
-    let element = formats.kv_cache.bytes();
-    let block = u64::from(settings.block_size);
-    // Without the hybrid manager (before 0.9; for chunked attention always) windows save nothing.
-    let windows = deployment.engine.kind != EngineKind::Vllm
-        || (version >= Version(0, 9) && !model.architecture.starts_with("llama4"));
-    let mut all: Vec<Kind> = vec![];
-    let mut add = |growth: Growth, bytes: f64, layers: f64| {
-        let layers = layers.ceil() as u64;
-        if bytes <= 0.0 || layers == 0 {
-            return;
-        }
-        match all.iter_mut().find(|k| k.growth == growth && (k.bytes - bytes).abs() < 1e-9) {
-            Some(kind) => kind.layers += layers,
-            None => all.push(Kind { growth, bytes, layers, block }),
-        }
-    };
-    for group in &model.layers {
-        let layers = f64::from(group.count) * stage.share;
-        match group.mixer {
-            Mixer::GroupedQuery { reuses_kv: true, .. } => {}
-            Mixer::GroupedQuery { kv_heads, head_dim, value_head_dim, window, indexer, .. } => {
-                let heads = f64::from(kv_heads.div_ceil(tp.min(kv_heads)));
-                let bytes = heads * f64::from(head_dim + value_head_dim.unwrap_or(head_dim)) * element;
-                let growth =
-                    window.filter(|_| windows).map_or(Growth::Full, |w| Growth::Window(u64::from(w)));
-                add(growth, bytes, layers);
-                if let Some(indexer) = indexer {
-                    add(Growth::Full, f64::from(indexer.head_dim) * element, layers);
-                }
-            }
-            Mixer::Latent { kv_lora_rank, qk_rope_head_dim, indexer, .. } => {
-                let latent = f64::from(kv_lora_rank + qk_rope_head_dim) * element;
-                match indexer {
-                    // fp8 latents of sparse attention carry scales and a 16-bit rotary part: 656 bytes; the
-                    // indexer's keys are fp8 with one fp32 scale (vLLM `flashmla_sparse.py`, `deepseek_v2.py`)
-                    Some(indexer) => {
-                        let sparse = if formats.kv_cache == DataType::Fp8 { 656.0 } else { latent };
-                        add(Growth::Full, sparse, layers);
-                        add(Growth::Full, f64::from(indexer.head_dim) + 4.0, layers);
-                    }
-                    None => add(Growth::Full, latent, layers),
-                }
-            }
-            Mixer::Compressed { .. } => {
-                let elements = group.mixer.kv_elements_per_token() as f64;
-                add(Growth::Full, elements * element, layers);
-                notes.push(
-                    "compressed attention: the cache is counted in averages; engines' exact page layout is not modelled"
-                        .into(),
-                );
-            }
-            // keys and values of an image are cached for the encoder's tokens only
-            Mixer::None | Mixer::Cross { .. } => {}
-            _ => add(Growth::State, state_bytes(model, &group.mixer, formats, deployment), layers),
-        }
-    }
-    notes.dedup();
-    all
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::stage::stages;
+    use crate::spec::catalog::{Directories, accelerator};
 
-/// Bytes of a recurrent state on one rank. vLLM keeps the state in the model's type unless the
-/// architecture asks for fp32 (`MambaStateDtypeCalculator`; Nemotron-H, from 0.13 on, and Qwen3.5 do).
-fn state_bytes(model: &ModelSpec, mixer: &Mixer, formats: &Formats, deployment: &Deployment) -> f64 {
-    let (tp, version) = (deployment.parallelism.tp, deployment.engine.version);
-    let (u, ranks) = (|n: u32| f64::from(n), f64::from(tp));
-    let element = formats.activations.bytes();
-    let named = |name| model.architecture.starts_with(name);
-    let wide = named("qwen3_5")
-        || named("nemotron") && (deployment.engine.kind != EngineKind::Vllm || version >= Version(0, 13));
-    let state = if wide { 4.0 } else { element };
-    let taps = |kernel: u32| f64::from(kernel.saturating_sub(1));
-    match *mixer {
-        Mixer::GatedDeltaNet { value_heads, key_head_dim, value_head_dim, conv_kernel, .. } => {
-            (u(value_heads) * u(key_head_dim) * u(value_head_dim) * state
-                + mixer.conv_channels() as f64 * taps(conv_kernel) * element)
-                / ranks
-        }
-        Mixer::Mamba2 { heads, head_dim, state_size, groups, conv_kernel, .. } => {
-            // groups that ranks do not divide are repeated until each rank has whole ones
-            let groups = if groups.is_multiple_of(tp) { groups } else { tp };
-            let channels = u(heads) * u(head_dim) + 2.0 * u(groups) * u(state_size);
-            (u(heads) * u(head_dim) * u(state_size) * state + channels * taps(conv_kernel) * element) / ranks
-        }
-        Mixer::Mamba1 { inner_size, state_size, conv_kernel, .. } => {
-            u(inner_size) * (u(state_size) * state + taps(conv_kernel) * element) / ranks
-        }
-        Mixer::KimiDelta { heads, head_dim, conv_kernel, .. } => {
-            (u(heads) * u(head_dim) * u(head_dim) * 4.0
-                + mixer.conv_channels() as f64 * taps(conv_kernel) * element)
-                / ranks
-        }
-        Mixer::Lightning { heads, head_dim } => u(heads) * u(head_dim) * u(head_dim) * element / ranks,
-        Mixer::ShortConv { width, conv_kernel, .. } => u(width) * taps(conv_kernel) * element / ranks,
-        _ => 0.0,
+    fn layout(layers: &str, engine: &str, length: u64, tp: u32) -> Layout {
+        let text = format!(
+            "id = \"toy\"\narchitecture = \"toy\"\nhidden_size = 2048\nvocab_size = 1024\n\
+             max_position_embeddings = 262144\nembedding = {{}}\ncheckpoint = {{ data_type = \"bf16\" }}\n{layers}"
+        );
+        let model = ModelSpec::from_toml(&text, "toy.toml").unwrap();
+        let gpu = accelerator("h100-sxm", &Directories::default()).unwrap();
+        let mut deployment = Deployment::single(engine.parse().unwrap());
+        deployment.max_model_len = Some(length);
+        deployment.parallelism.tp = tp;
+        let formats = Formats::resolve(&model, &deployment, &gpu).unwrap();
+        let settings = EngineDefaults::resolve(&model, &gpu, &deployment);
+        Layout::new(&model, &deployment, &formats, &settings, &stages(&model, 1)[0])
     }
-}
 
-/// Makes the pages of attention and state layers equal: the attention block grows to the next
-/// multiple of the kernel's alignment whose page holds a state, and the state's page is padded to it.
-fn align(
-    kinds: &mut [Kind],
-    model: &ModelSpec,
-    version: Version,
-    settings: &EngineDefaults,
-    notes: &mut Vec<String>,
-) -> StateMode {
-    let largest = |growth: fn(&Growth) -> bool, kinds: &[Kind]| {
-        kinds.iter().filter(|k| growth(&k.growth)).map(|k| k.bytes).fold(0.0, f64::max)
-    };
-    let state = largest(|g| *g == Growth::State, kinds);
-    let attention = largest(|g| *g != Growth::State, kinds);
-    if state <= 0.0 {
-        return StateMode::Single;
+    fn attention(count: u32, heads: u32, width: u32, window: &str) -> String {
+        format!(
+            "[[layers]]\ncount = {count}\nfeed_forward = {{ kind = \"none\" }}\nmixer = {{ kind = \
+             \"grouped_query\", heads = 16, kv_heads = {heads}, head_dim = {width}{window} }}\n"
+        )
     }
-    // Generative hybrid models cache prefixes by default from 0.26 on; Mamba kernels keep a state for
-    // every block, the others one at a border.
-    let mode = if version < Version(0, 26) {
-        StateMode::Single
-    } else if kinds.len() > 1
-        && model.layers.iter().any(|g| matches!(g.mixer, Mixer::Mamba1 { .. } | Mixer::Mamba2 { .. }))
-    {
-        StateMode::EveryBlock
-    } else {
-        StateMode::Aligned
-    };
-    if attention <= 0.0 {
-        // One state a sequence, in blocks as long as the longest request.
-        kinds.iter_mut().for_each(|k| k.block = settings.max_model_len);
-        return StateMode::Single;
+
+    const DELTA: &str = "[[layers]]\ncount = 36\nfeed_forward = { kind = \"none\" }\nmixer = { kind = \
+        \"gated_delta_net\", key_heads = 16, value_heads = 32, key_head_dim = 128, value_head_dim = 128, \
+        conv_kernel = 4 }\n";
+
+    #[test]
+    fn windows_and_full_layers_share_blocks() {
+        // Gemma-3-12B: 8 full layers and 40 with a window make 6 groups of 8. A page is 16 tokens × 2 × 8
+        // heads × 256 × 2 bytes = 131,072. vLLM 0.19 logs 130,304 tokens and 15.88x for 47.72 GiB.
+        let layers = attention(8, 8, 256, "") + &attention(40, 8, 256, ", window = 1024");
+        let layout = layout(&layers, "vllm@0.19", 8192, 1);
+        let blocks = layout.blocks(47.72 * 1_073_741_824.0);
+        assert_eq!(layout.tokens(blocks, 8192), 130_304);
+        assert!((layout.concurrency(blocks, 8192) - 15.88).abs() < 0.005);
+        // 512 blocks of the full group, 513 of each other one
+        assert_eq!(layout.blocks_per_sequence(8192), 512 + 5 * 513);
     }
-    let latent = model.layers.iter().any(|g| matches!(g.mixer, Mixer::Latent { .. }));
-    let alignment = match (mode, latent) {
-        (StateMode::EveryBlock, _) => 256,
-        (_, true) => 64,
-        (_, false) => 16,
-    };
-    let needed = alignment * (state / (alignment as f64 * attention)).ceil() as u64;
-    let block = needed.max(u64::from(settings.block_size));
-    notes.push(format!("attention blocks hold {block} tokens, so that a page holds a recurrent state"));
-    for kind in kinds.iter_mut() {
-        let whole = kind.growth == Growth::State && mode == StateMode::Single;
-        kind.block = if whole { settings.max_model_len.max(block) } else { block };
-        if kind.growth == Growth::State {
-            kind.bytes = block as f64 * attention;
+
+    #[test]
+    fn pages_hold_a_state() {
+        // Qwen3-Next: state 32·128·128·2 + convolution 8192·3·2 = 1,097,728 bytes; a token of attention
+        // 2·2·256·2 = 2048 bytes: 536 tokens, 544 in steps of 16.
+        let layers = attention(12, 2, 256, "") + DELTA;
+        assert_eq!(layout(&layers, "vllm@0.11", 8192, 1).block_size(), 544);
+        // one state a sequence in each of the three groups, and one at a block border from 0.26 on
+        assert_eq!(layout(&layers, "vllm@0.11", 8192, 1).blocks_per_sequence(8192), 16 + 3);
+        assert_eq!(layout(&layers, "vllm@0.26", 8192, 1).blocks_per_sequence(8192), 16 + 6);
+        // Nemotron-Nano-9B-v2 on 0.10 (vLLM issue 24280): 672 tokens.
+        let mamba = "[[layers]]\ncount = 27\nfeed_forward = { kind = \"none\" }\nmixer = { kind = \"mamba2\", \
+            heads = 128, head_dim = 80, state_size = 128, groups = 8, conv_kernel = 4 }\n";
+        assert_eq!(layout(&(attention(4, 8, 128, "") + mamba), "vllm@0.10", 8192, 1).block_size(), 672);
+    }
+
+    #[test]
+    fn latents_are_not_divided() {
+        let layers = "[[layers]]\ncount = 61\nfeed_forward = { kind = \"none\" }\nmixer = { kind = \"latent\", \
+            heads = 128, q_lora_rank = 1536, kv_lora_rank = 512, qk_nope_head_dim = 128, \
+            qk_rope_head_dim = 64, v_head_dim = 128 }\n";
+        for tp in [1, 8] {
+            // DeepSeek-V3: 61 layers × 576 × 2 bytes
+            assert!((layout(layers, "vllm@0.19", 8192, tp).bytes_per_token - 70_272.0).abs() < 0.5);
         }
     }
-    mode
-}
 
-/// Bytes of one page of a kind.
-fn page(kind: &Kind) -> f64 {
-    if kind.growth == Growth::State { kind.bytes } else { kind.bytes * kind.block as f64 }
-}
+    #[test]
+    fn heads_are_divided_until_one_is_left() {
+        let bytes = |tp| layout(&attention(1, 2, 128, ""), "vllm@0.19", 8192, tp).bytes_per_token;
+        // 2 heads × 2 × 128 × 2 bytes
+        assert_eq!([bytes(1), bytes(2), bytes(4)], [1024.0, 512.0, 512.0]);
+    }
 
-/// Divides the layers into groups that share a block table. All layers of one type make one group;
-/// mixed types are cut into groups of equally many layers whose pages are made equal by larger blocks.
-fn group(kinds: &[Kind], version: Version, notes: &mut Vec<String>) -> (Vec<Group>, f64) {
-    let Some(first) = kinds.first() else { return (vec![], 0.0) };
-    if kinds.iter().all(|k| k.growth == first.growth && k.block == first.block) {
-        let bytes = kinds.iter().map(|k| page(k) * k.layers as f64).sum();
-        return (vec![Group { growth: first.growth, block: first.block }], bytes);
+    #[test]
+    fn longest_is_the_last_that_fits() {
+        let layout = layout(&attention(2, 2, 128, ""), "vllm@0.19", 8192, 1);
+        let blocks = layout.blocks(layout.sequence_bytes(4000));
+        assert_eq!(layout.longest(blocks, 262_144), 4000_u64.next_multiple_of(16));
+        assert_eq!(layout.longest(0, 262_144), 0);
     }
-    let largest = kinds.iter().map(page).fold(0.0, f64::max);
-    let fewest = kinds.iter().map(|k| k.layers).min().unwrap_or(1);
-    let most = kinds.iter().map(|k| k.layers).max().unwrap_or(1);
-    let similar = match version {
-        v if v < Version(0, 12) => 1.0,
-        v if v < Version(0, 19) => 1.25,
-        _ => 1.5,
-    };
-    let size = if (most as f64) < fewest as f64 * similar { most } else { fewest };
-    let mut groups = vec![];
-    for kind in kinds {
-        let ratio = largest / page(kind);
-        if (ratio - ratio.round()).abs() > 1e-6 {
-            notes.push(
-                "pages of different layers do not divide each other: vLLM may refuse this model".into(),
-            );
-        }
-        let block = if kind.growth == Growth::State {
-            kind.block
-        } else {
-            (kind.block as f64 * ratio).floor() as u64
-        };
-        let count = kind.layers.div_ceil(size);
-        groups.extend((0..count).map(|_| Group { growth: kind.growth, block }));
-    }
-    (groups, largest * size as f64)
 }
