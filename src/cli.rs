@@ -3,6 +3,7 @@
 mod args;
 mod error;
 mod estimate;
+mod explain;
 mod gpus;
 mod memory;
 mod meta;
@@ -51,6 +52,8 @@ enum Command {
     Models(models::ModelsCommand),
     /// Where the memory goes, longest context, most concurrent requests, and what makes room.
     Memory(Box<memory::MemoryArgs>),
+    /// What a metric means, how it is computed and how other tools define it.
+    Explain(explain::ExplainArgs),
     /// Print shell completions.
     Completions(meta::CompletionsArgs),
     /// Print the man page (roff).
@@ -90,6 +93,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Gpus(command) => gpus::run(&command, &context),
         Command::Models(command) => models::run(&command, &context),
         Command::Memory(arguments) => memory::run(&arguments, &context),
+        Command::Explain(arguments) => explain::run(&arguments, &context),
         Command::Completions(arguments) => meta::completions(&arguments, &mut Cli::command()),
         Command::Man => meta::man(Cli::command()),
     };

@@ -2,6 +2,7 @@
 
 mod csv;
 mod estimate;
+mod explain;
 mod gpus;
 mod json;
 mod markdown;
@@ -11,6 +12,7 @@ mod quantity;
 mod table;
 
 pub use estimate::estimate;
+pub use explain::{conversion, metric, metrics};
 pub use gpus::{gpu, gpu_list};
 pub use memory::memory;
 pub use models::{model, model_list};

@@ -40,18 +40,40 @@ pub enum TpotDefinition {
     Inclusive,
 }
 
+impl TpotDefinition {
+    /// All definitions.
+    pub const ALL: [Self; 3] = [Self::Vllm, Self::PerToken, Self::Inclusive];
+
+    /// The name used in flags and output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vllm => "vllm",
+            Self::PerToken => "per-token",
+            Self::Inclusive => "inclusive",
+        }
+    }
+
+    /// The formula, with N generated tokens.
+    #[must_use]
+    pub fn formula(self) -> &'static str {
+        match self {
+            Self::Vllm => "(E2E − TTFT) / (N − 1)",
+            Self::PerToken => "(E2E − TTFT) / N",
+            Self::Inclusive => "E2E / N",
+        }
+    }
+}
+
 impl FromStr for TpotDefinition {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        match text {
-            "vllm" => Ok(Self::Vllm),
-            "per-token" => Ok(Self::PerToken),
-            "inclusive" => Ok(Self::Inclusive),
-            _ => Err(SpecError::Usage(format!(
+        Self::ALL.into_iter().find(|d| d.name() == text).ok_or_else(|| {
+            SpecError::Usage(format!(
                 "`{text}` is no TPOT definition; use vllm, per-token or inclusive (see `foretoken explain tpot`)"
-            ))),
-        }
+            ))
+        })
     }
 }
 
@@ -264,7 +286,8 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
             model.max_position_embeddings.unwrap_or(0)
         ));
     }
-    let intervals = regime.intervals(latency.ttft_s, latency.tpot_s, latency.e2e_s);
+    let reported = latency.redefined(options.tpot_definition, workload.output_len);
+    let intervals = regime.intervals(reported.ttft_s, reported.tpot_s, reported.e2e_s);
     Ok(Estimate {
         inputs: inputs(question, workload, &formats, &estimator),
         memory,
@@ -274,7 +297,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
         breakdown,
         provenance: provenance(question, &estimator, regime),
         intervals,
-        latency: latency.redefined(options.tpot_definition, workload.output_len),
+        latency: reported,
         warnings,
     })
 }

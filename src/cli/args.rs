@@ -54,7 +54,7 @@ fn whole(text: &str) -> Result<u64, String> {
     parse_number(text).map_err(|e| e.to_string())
 }
 
-fn positive(text: &str) -> Result<u64, String> {
+pub(super) fn positive(text: &str) -> Result<u64, String> {
     match whole(text)? {
         0 => Err("must be at least 1".into()),
         n if n > 1_000_000_000 => Err("must be at most 1,000,000,000".into()),

@@ -83,11 +83,10 @@ fn latency(answer: &Estimate) -> Section {
     }
     if answer.inputs.output_len > 1 {
         let name = match answer.inputs.tpot_definition {
-            TpotDefinition::Vllm => "TPOT",
-            TpotDefinition::PerToken => "TPOT (E2E − TTFT over N)",
-            TpotDefinition::Inclusive => "TPOT (E2E over N)",
+            TpotDefinition::Vllm => "TPOT".to_owned(),
+            other => format!("TPOT, {}: {}", other.name(), other.formula()),
         };
-        section.row([name.into(), duration(l.tpot_s), between(&answer.intervals.tpot_s)]);
+        section.row([name, duration(l.tpot_s), between(&answer.intervals.tpot_s)]);
     }
     section.row(["E2E".into(), duration(l.e2e_s), between(&answer.intervals.e2e_s)]);
     section

@@ -129,7 +129,7 @@ fn capacity(answer: &MemoryReport) -> Section {
         ),
     );
     if answer.state_bytes_per_sequence.0 > 0.0 {
-        row("state of a sequence", bytes_gib(answer.state_bytes_per_sequence.0));
+        row("state of a sequence", format!("{:.4} GiB", answer.state_bytes_per_sequence.gib()));
     }
     row(
         "requests at once",

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::{Estimator, Options, TpotDefinition};
+use crate::answer::tpot;
 use crate::spec::{Formats, ModelSpec, Workload};
+use crate::units::Seconds;
 use crate::work::lower_image;
 
 /// Latencies of one request, in seconds. TTFT is the sum of its parts; E2E = TTFT + (N − 1)·TPOT.
@@ -82,12 +84,8 @@ impl Latency {
     /// TPOT under another definition; E2E and TTFT stay.
     #[must_use]
     pub(super) fn redefined(self, definition: TpotDefinition, output_len: u64) -> Self {
-        let n = output_len as f64;
-        let tpot_s = match definition {
-            TpotDefinition::Vllm => self.tpot_s,
-            TpotDefinition::PerToken => (self.e2e_s - self.ttft_s) / n,
-            TpotDefinition::Inclusive => self.e2e_s / n,
-        };
+        let (e2e, ttft) = (Seconds(self.e2e_s), Seconds(self.ttft_s));
+        let tpot_s = tpot(definition, e2e, ttft, output_len).map_or(0.0, |t| t.0);
         Self { tpot_s, ..self }
     }
 }
