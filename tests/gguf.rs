@@ -160,7 +160,8 @@ fn deepseek(split: bool) -> Gguf {
             .u32("deepseek2.attention.key_length_mla", 192)
             .u32("deepseek2.attention.value_length_mla", 128)
     } else {
-        g.u32("deepseek2.attention.key_length", 192).u32("deepseek2.attention.value_length", 128)
+        // MiniCPM3's converter leaves the width of a value head out.
+        g.u32("deepseek2.attention.key_length", 192)
     };
     for i in 0..27 {
         let n = |s: &str| format!("blk.{i}.{s}.weight");
@@ -259,6 +260,41 @@ fn hybrid_layers_are_told_apart_by_their_tensors() {
     // 256 + 2·256·256 + 2·256·128 + 2·256·768
     let expected = 256_256 + (256 + 296_960 + 3200 + 24 + 512 + 131_072) + (256 + 131_072 + 65_536 + 393_216);
     assert_eq!(spec.parameters().total, expected);
+}
+
+#[test]
+fn two_mixers_side_by_side_are_two_groups() {
+    let side_by_side = hybrid()
+        .tensor("blk.0.attn_q.weight", &[256, 256], F16)
+        .tensor("blk.0.attn_k.weight", &[256, 128], F16)
+        .tensor("blk.0.attn_v.weight", &[256, 128], F16)
+        .tensor("blk.0.attn_output.weight", &[256, 256], F16);
+    let (spec, alone) = (read(&side_by_side).unwrap(), read(&hybrid()).unwrap());
+    assert_eq!(spec.parameters().total - alone.parameters().total, 2 * 256 * 256 + 2 * 256 * 128);
+    assert!(spec.warnings.is_empty(), "{:?}", spec.warnings);
+    assert!(matches!(spec.layers[0].mixer, Mixer::Mamba2 { .. }));
+    assert!(matches!(spec.layers[1].mixer, Mixer::GroupedQuery { .. }));
+}
+
+#[test]
+fn layers_that_reuse_a_cache_keep_their_tensors() {
+    let sizes = Llama { layers: 4, ..LLAMA_8B };
+    let (plain, shared) = (llama(&sizes, F16), llama(&sizes, F16).u32("llama.attention.shared_kv_layers", 1));
+    let (plain, shared) = (read(&plain).unwrap(), read(&shared).unwrap());
+    assert_eq!(plain.parameters().total, shared.parameters().total);
+    assert_eq!(shared.kv_bytes_per_token(2.0) / plain.kv_bytes_per_token(2.0), 0.75);
+    assert!(shared.warnings.is_empty(), "{:?}", shared.warnings);
+}
+
+#[test]
+fn prediction_layers_stand_apart() {
+    let sizes = Llama { layers: 4, ..LLAMA_8B };
+    let with = read(&llama(&sizes, F16).u32("llama.nextn_predict_layers", 1)).unwrap();
+    let without = read(&llama(&Llama { layers: 3, ..LLAMA_8B }, F16)).unwrap();
+    let mtp = with.mtp.as_ref().unwrap();
+    assert_eq!((mtp.layers, with.layer_count()), (1, 3));
+    assert_eq!(with.parameters().total, without.parameters().total + mtp.parameters);
+    assert_eq!(with.parameters().total, read(&llama(&sizes, F16)).unwrap().parameters().total);
 }
 
 #[test]

@@ -98,19 +98,18 @@ fn indexer(block: &mut Block<'_>) -> Result<Option<Indexer>, SpecError> {
     }))
 }
 
-/// Multi-head latent attention. Newer files list the widths of the absorbed form under
-/// `key_length` and those of a head under `key_length_mla`; older ones only the latter, as `key_length`.
+/// Multi-head latent attention. Newer files list the width of the absorbed form under `key_length`
+/// and that of a head under `key_length_mla`; older ones only the latter, as `key_length`. The width
+/// of a value head, which some leave out, follows from the output projection.
 pub(super) fn latent(block: &mut Block<'_>) -> Result<Mixer, SpecError> {
     let heads = block.size("attention.head_count")?;
     let h = u64::from(heads);
     let rank = block.size("attention.kv_lora_rank")?;
     let rope = block.size("rope.dimension_count")?;
-    let width = |mla: &str, plain: &str| match block.number(mla)? {
-        Some(n) => block.narrow(mla, n),
-        None => block.size(plain),
+    let key = match block.number("attention.key_length_mla")? {
+        Some(n) => block.narrow("attention.key_length_mla", n)?,
+        None => block.size("attention.key_length")?,
     };
-    let key = width("attention.key_length_mla", "attention.key_length")?;
-    let value = width("attention.value_length_mla", "attention.value_length")?;
     let Some(nope) = key.checked_sub(rope) else {
         let problem = "is narrower than rope.dimension_count, its rotary part";
         return Err(block.metadata.value_error(&block.key("attention.key_length_mla"), key, problem));
@@ -130,6 +129,8 @@ pub(super) fn latent(block: &mut Block<'_>) -> Result<Mixer, SpecError> {
     }
     block.take("attn_q_a_norm.weight");
     block.take("attn_kv_a_norm.weight");
+    let missing = || block.metadata.missing(&format!("blk.{}.attn_output.weight", block.index));
+    let inputs = block.rest.get("attn_output.weight").ok_or_else(missing)?.dims[0];
     let output = block.linear("attn_output");
     let q_lora_rank = match compressed {
         Some(m) => Some(block.narrow("attention.q_lora_rank", m.outputs)?),
@@ -141,7 +142,7 @@ pub(super) fn latent(block: &mut Block<'_>) -> Result<Mixer, SpecError> {
         kv_lora_rank: rank,
         qk_nope_head_dim: nope,
         qk_rope_head_dim: rope,
-        v_head_dim: value,
+        v_head_dim: block.narrow("attention.value_length_mla", inputs / h)?,
         bias: output.is_some_and(|m| m.bias),
         output_gate_size: block.linear("attn_gate").map_or(0, |m| m.outputs),
         indexer: indexer(block)?,

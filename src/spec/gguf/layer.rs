@@ -7,8 +7,10 @@ use super::recurrent;
 use crate::spec::SpecError;
 use crate::spec::model::{FeedForward, LayerGroup, Mixer};
 
-/// Tensors of no further structure that are counted as they are (Gemma 3n and 4).
-const KNOWN_EXTRAS: [&str; 6] = ["altup_", "laurel_", "inp_gate.", "proj.", "layer_output_scale.", "ffn_act"];
+/// Tensors of no further structure that are counted as they are (Gemma 3n and 4; keys and values
+/// only where the layer reads the cache of another).
+const KNOWN_EXTRAS: [&str; 8] =
+    ["altup_", "attn_k.", "attn_v.", "ffn_act", "inp_gate.", "laurel_", "layer_output_scale.", "proj."];
 
 /// What a block of the file is.
 pub(super) struct Layer {

@@ -43,7 +43,9 @@ pub(super) fn embedding(
             "output.bias" => embedding.lm_head_bias = true,
             "position_embd.weight" | "token_types.weight" => embedding.position_parameters += elements,
             n if n.starts_with("rope_") || n.ends_with(".scale") || n.ends_with(".input_scale") => {}
-            n if n.starts_with("per_layer_") => embedding.per_layer_parameters += elements,
+            n if n.starts_with("per_layer_") || n.starts_with("altup_") => {
+                embedding.per_layer_parameters += elements
+            }
             n => {
                 embedding.norm_parameters += elements;
                 if !n.contains("norm") && tensor.dims[1] > 1 {
