@@ -149,3 +149,30 @@ fn name_of(root: &Fields<'_>, file: &str) -> Result<String, SpecError> {
         _ => stem.into_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_model_type_is_listed_once() {
+        let names: Vec<&str> = FAMILIES.iter().flat_map(|f| f.iter()).map(|(name, _)| *name).collect();
+        let distinct: BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(names.len(), distinct.len());
+    }
+
+    #[test]
+    fn the_class_names_a_model_type_that_is_missing() {
+        for (class, model_type) in [
+            ("Qwen2MoeForCausalLM", Some("qwen2_moe")),
+            ("GPTNeoXForCausalLM", Some("gpt_neox")),
+            ("GPT2LMHeadModel", Some("gpt2")),
+            ("UnheardOfForCausalLM", None),
+        ] {
+            let text = format!(r#"{{"architectures": ["{class}"]}}"#);
+            let map = json::parse(&text, "f").unwrap();
+            assert_eq!(architecture(&Fields::new(&map, "f")).unwrap().as_deref(), model_type);
+        }
+    }
+}

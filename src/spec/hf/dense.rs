@@ -5,7 +5,6 @@ use super::decoder::{self, LLAMA, QkNorm, Style, Switch};
 use super::moe::GLM4_MOE;
 use super::windows::Windows;
 use super::{Family, Fields};
-use crate::spec::model::Mixer;
 use crate::spec::{ModelSpec, SpecError};
 
 const ON: Switch = Switch::On;
@@ -179,8 +178,6 @@ pub(crate) const FAMILIES: &[Family] = &[
     }),
     ("exaone4", |f| decoder::model(f, &EXAONE4)),
     ("hunyuan_v1_dense", |f| decoder::model(f, &HUNYUAN)),
-    ("mllama", mllama),
-    ("mllama_text_model", mllama),
     ("apertus", apertus),
     ("bitnet", bitnet),
 ];
@@ -211,33 +208,9 @@ fn apertus(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
 /// `BitNet` b1.58: a norm inside of attention and one inside of the feed-forward part.
 fn bitnet(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
     let inner = u64::from(fields.size("hidden_size")?) + u64::from(fields.size("intermediate_size")?);
-    let mut spec = decoder::model(fields, &Style { mlp_bias: OFF, tied: true, ..LLAMA })?;
+    let mut spec = decoder::model(fields, &Style { mlp_bias: OFF, ..LLAMA })?;
     for group in &mut spec.layers {
         group.other_parameters = inner;
-    }
-    Ok(spec)
-}
-
-/// Llama 3.2 Vision: some layers attend to the image instead of the text, with norms on queries and
-/// keys and a gate for each of the two parts; eight more embedding rows for image tokens.
-fn mllama(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
-    let crossing = fields.counts("cross_attention_layers")?.unwrap_or_default();
-    let count = fields.layer_count()?;
-    let crossing = (0..count).filter(|i| crossing.contains(i)).count() as u32;
-    let mut spec = decoder::model(fields, &BIAS_FREE)?;
-    spec.embedding.position_parameters = 8 * u64::from(spec.hidden_size);
-    let Some(mut cross) = spec.layers.first().cloned() else { return Ok(spec) };
-    if let Mixer::GroupedQuery { heads, kv_heads, head_dim, .. } = cross.mixer
-        && crossing > 0
-    {
-        let qk_norm_parameters = 2 * u64::from(head_dim) + 2;
-        cross.mixer = Mixer::Cross { heads, kv_heads, head_dim, qk_norm_parameters };
-        cross.count = crossing;
-        for own in &mut spec.layers {
-            own.count -= crossing.min(own.count);
-        }
-        spec.layers.push(cross);
-        spec.layers.retain(|g| g.count > 0);
     }
     Ok(spec)
 }

@@ -14,6 +14,10 @@ const LARGEST_WIDE: u64 = 100_000_000;
 /// Keys of the latter kind.
 const WIDE: [&str; 5] =
     ["vocab_size", "sliding_window", "window_size", "attention_chunk_size", "vocab_size_per_layer_input"];
+/// Largest factor or number of modules taken for real.
+const LARGEST_FEW: u64 = 1000;
+/// Keys of that kind.
+const FEW: [&str; 4] = ["hc_mult", "num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers"];
 /// Most layers taken for real.
 const MOST_LAYERS: u32 = 10_000;
 /// Longest value shown in a message, in characters.
@@ -46,7 +50,11 @@ const ALIASES: &[(&str, &[&str])] = &[
 ];
 
 fn largest(key: &str) -> u64 {
-    if WIDE.contains(&key) { LARGEST_WIDE } else { LARGEST }
+    match key {
+        _ if WIDE.contains(&key) => LARGEST_WIDE,
+        _ if FEW.contains(&key) => LARGEST_FEW,
+        _ => LARGEST,
+    }
 }
 
 /// The fields of one object of a configuration, with the way to it.

@@ -6,7 +6,7 @@ use super::dense::{BIAS_FREE, HUNYUAN, MISTRAL, OLMO2, QWEN3, biased};
 use super::experts::{self, CORRECTED, Experts, PLAIN};
 use super::windows::Windows;
 use super::{Family, Fields};
-use crate::spec::model::{FeedForward, Mixer};
+use crate::spec::model::{FeedForward, LayerGroup, Mixer};
 use crate::spec::{ModelSpec, SpecError};
 
 /// Qwen2-MoE: a gate on the shared expert.
@@ -99,13 +99,34 @@ pub(crate) const FAMILIES: &[Family] = &[
     ("bailing_moe_v2", |f| decoder::model(f, &BAILING)),
     ("dots1", |f| decoder::model(f, &DOTS1)),
     ("hunyuan_v1_moe", |f| decoder::model(f, &HUNYUAN)),
-    ("hunyuan", |f| decoder::model(f, &HUNYUAN)),
+    ("hunyuan", hunyuan_large),
     ("grok-1", grok),
     ("dbrx", dbrx),
     ("afmoe", afmoe),
     ("llama4", llama4),
     ("llama4_text", llama4),
 ];
+
+/// Hunyuan-Large: every n-th layer computes keys and values, the others reuse them (`use_cla`).
+fn hunyuan_large(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
+    let mut spec = decoder::model(fields, &HUNYUAN)?;
+    if !fields.flag("use_cla", false)? {
+        return Ok(spec);
+    }
+    let share = fields.size_or("cla_share_factor", 1)?;
+    let mut layers = vec![];
+    for group in spec.layers {
+        let own = group.count.div_ceil(share);
+        let mut reusing = LayerGroup { count: group.count - own, ..group.clone() };
+        if let Mixer::GroupedQuery { reuses_kv, .. } = &mut reusing.mixer {
+            *reuses_kv = true;
+        }
+        layers.extend([LayerGroup { count: own, ..group }, reusing]);
+    }
+    layers.retain(|g| g.count > 0);
+    spec.layers = layers;
+    Ok(spec)
+}
 
 /// Grok-1: norms before and after both parts; tied.
 fn grok(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {

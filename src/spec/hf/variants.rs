@@ -1,20 +1,15 @@
 //! Llama derivatives whose layers differ: Nemotron-NAS (some layers lack attention or feed-forward) and
-//! Llama 3.2 Vision (some layers attend to the image); and MiMo, which is a Qwen2.
+//! Llama 3.2 Vision (some layers attend to the image).
 
 use super::decoder::{self, LLAMA};
-use super::dense::QWEN2;
 use super::layers::layer;
 use super::{Family, Fields};
 use crate::spec::SpecError;
 use crate::spec::model::{FeedForward, LayerGroup, Mixer, ModelSpec};
 
 /// `model_type` → reader.
-pub(crate) const FAMILIES: &[Family] = &[
-    ("nemotron-nas", nemotron_nas),
-    ("mllama", mllama),
-    ("mllama_text_model", mllama),
-    ("mimo", |f| decoder::model(f, &QWEN2)),
-];
+pub(crate) const FAMILIES: &[Family] =
+    &[("nemotron-nas", nemotron_nas), ("mllama", mllama), ("mllama_text_model", mllama)];
 
 /// Nemotron-NAS (`DeciLM`): `block_configs` gives every layer its KV heads and width, replaces a part by
 /// one linear layer, or leaves it out with its norm. Source: `modeling_decilm.py` of the checkpoints.
