@@ -4,6 +4,7 @@
 use super::Step;
 use super::operator::{Operator, Shape, Traffic};
 use super::plan::{GroupPlan, Plan};
+use crate::spec::model::Mixer;
 use crate::units::{Bytes, Flops};
 
 /// Appends the scan of one layer: per token about 6 operations per state element (decay, outer
@@ -13,8 +14,10 @@ use crate::units::{Bytes, Flops};
 /// Source of the byte counts: state sizes as vLLM allocates them; the operation count is derived
 /// here from S ← a·S + k vᵀ, o = S q (2 + 2 + 2 per element).
 pub(super) fn lower(plan: &Plan, group: &GroupPlan, step: &Step<'_>, tokens: f64, out: &mut Vec<Operator>) {
+    // The pooling state of compressed attention is touched a row at a time, not whole.
+    let recurrent = !matches!(group.mixer, Mixer::Compressed { .. });
     let state = group.mixer.state_bytes() as f64 / f64::from(plan.parallelism.tp);
-    if state <= 0.0 {
+    if !recurrent || state <= 0.0 {
         return;
     }
     let channels = group.mixer.conv_channels() as f64 / f64::from(plan.parallelism.tp);

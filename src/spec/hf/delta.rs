@@ -77,27 +77,20 @@ fn kimi(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
     let style = Style { experts: experts::Experts { correction: Switch::On, ..experts::PLAIN }, ..LLAMA };
     let layers = fields.layer_count()?;
     let hidden = u64::from(fields.size("hidden_size")?);
-    let linear = fields.nested("linear_attn_config")?.ok_or_else(|| fields.missing("linear_attn_config"))?;
-    let delta = Mixer::KimiDelta {
-        heads: linear.size("num_heads")?,
-        head_dim: linear.size("head_dim")?,
-        conv_kernel: linear.size_or("short_conv_kernel_size", 4)?,
-        full_rank_gate: linear.flag("use_full_rank_gate", false)?,
-    };
+    let (delta, full) = kimi_delta(fields, layers)?;
     let mut attention = latent::attention(fields)?;
     if let Mixer::Latent { heads, v_head_dim, output_gate_size, .. } = &mut attention
         && fields.flag("mla_use_output_gate", false)?
     {
         *output_gate_size = u64::from(*heads) * u64::from(*v_head_dim);
     }
-    let full = linear.counts("full_attn_layers")?.ok_or_else(|| linear.missing("full_attn_layers"))?;
     let latent_size = fields.optional_size("routed_expert_hidden_size")?.map_or(0, u64::from);
     let latent_norm = if fields.flag("latent_moe_use_norm", false)? { latent_size } else { 0 };
     let residuals = fields.has("attn_res_block_size");
     let norms = 2 * hidden;
     let make = |(i, feed_forward): (u32, FeedForward)| {
         let feed_forward = in_latent_space(feed_forward, latent_size, latent_norm);
-        let mixer = if full.contains(&(i + 1)) { attention.clone() } else { delta.clone() };
+        let mixer = if full.contains(&i) { attention.clone() } else { delta.clone() };
         LayerGroup {
             other_parameters: if residuals { 4 * hidden } else { 0 },
             ..layer(mixer, feed_forward, norms)
@@ -109,6 +102,31 @@ fn kimi(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
         embedding.norm_parameters += 2 * hidden;
     }
     decoder::assemble(fields, embedding, all)
+}
+
+/// Kimi Delta Attention and the layers, from 0, that have full attention instead: `linear_attn_config`
+/// counts them from 1; transformers 5 writes `layer_types` and `linear_*`.
+fn kimi_delta(fields: &Fields<'_>, layers: u32) -> Result<(Mixer, Vec<u32>), SpecError> {
+    let Some(linear) = fields.nested("linear_attn_config")? else {
+        let types = texts(fields, "layer_types", layers)?;
+        let types = types.ok_or_else(|| fields.missing("linear_attn_config"))?;
+        let full = (0..).zip(types).filter(|(_, t)| *t == "full_attention").map(|(i, _)| i).collect();
+        let delta = Mixer::KimiDelta {
+            heads: fields.size("linear_num_heads")?,
+            head_dim: fields.size("linear_head_dim")?,
+            conv_kernel: fields.size_or("linear_conv_kernel_dim", 4)?,
+            full_rank_gate: false,
+        };
+        return Ok((delta, full));
+    };
+    let full = linear.counts("full_attn_layers")?.ok_or_else(|| linear.missing("full_attn_layers"))?;
+    let delta = Mixer::KimiDelta {
+        heads: linear.size("num_heads")?,
+        head_dim: linear.size("head_dim")?,
+        conv_kernel: linear.size_or("short_conv_kernel_size", 4)?,
+        full_rank_gate: linear.flag("use_full_rank_gate", false)?,
+    };
+    Ok((delta, full.into_iter().map(|i| i.saturating_sub(1)).collect()))
 }
 
 /// The same experts in a latent space, with a norm on what comes out of it.

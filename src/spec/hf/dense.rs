@@ -169,9 +169,9 @@ pub(crate) const FAMILIES: &[Family] = &[
     }),
     // A configuration of GLM-4.5 that circulates says `glm`.
     ("glm", |f| decoder::model(f, if f.has("num_experts") { &GLM4_MOE } else { &GLM })),
-    ("glm4", |f| decoder::model(f, &Style { norms: 4, ..GLM })),
-    ("glm4v", |f| decoder::model(f, &Style { norms: 4, ..GLM })),
-    ("glm4v_text", |f| decoder::model(f, &Style { norms: 4, ..GLM })),
+    ("glm4", |f| decoder::model(f, &Style { norms: 4, qkv_bias: ON, ..GLM })),
+    ("glm4v", |f| decoder::model(f, &Style { norms: 4, qkv_bias: ON, ..GLM })),
+    ("glm4v_text", |f| decoder::model(f, &Style { norms: 4, qkv_bias: ON, ..GLM })),
     ("cohere", |f| decoder::model(f, &COHERE)),
     ("cohere2", |f| {
         decoder::model(f, &Style { windows: Windows::Alternating { every: 4, window: 4096 }, ..COHERE })

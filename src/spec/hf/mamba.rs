@@ -146,7 +146,7 @@ fn granite(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
     let mut warnings = vec![];
     let experts = fields.count_or("num_experts", 0)?;
     let attends: Vec<bool> = match texts(fields, "layer_types", layers)? {
-        Some(types) => types.into_iter().map(|t| t != "mamba").collect(),
+        Some(types) => types.into_iter().map(|t| t != "mamba" && t != "linear_attention").collect(),
         None => {
             let all = experts == 0 && !fields.has("mamba_n_heads");
             let which = if all {

@@ -50,8 +50,8 @@ fn blocks<'a>(fields: &Fields<'a>, pattern: &'a str, list: &'a str) -> Result<Op
     let fix = "take the model's original config.json";
     if let Some(words) = fields.texts(list)? {
         let block = |word: &str| match word {
-            "mamba" => Ok(Block::Mamba),
-            "attention" => Ok(Block::Attention),
+            "mamba" | "linear_attention" => Ok(Block::Mamba),
+            "attention" | "full_attention" => Ok(Block::Attention),
             "mlp" => Ok(Block::Mlp),
             "moe" => Ok(Block::Moe),
             other => Err(fields.wrong(list, &format!("knows no layer `{}`", other.escape_debug()), fix)),

@@ -219,3 +219,114 @@ impl Mixer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::model::Indexer;
+
+    /// Everything of the mixer in one layer.
+    fn parameters(mixer: &Mixer, hidden: u64) -> u64 {
+        mixer.linears(hidden).iter().map(Linear::parameters).sum::<u64>() + mixer.other_parameters(hidden)
+    }
+
+    #[test]
+    fn gated_delta_net_of_qwen3_next() {
+        let mixer = Mixer::GatedDeltaNet {
+            key_heads: 16,
+            value_heads: 32,
+            key_head_dim: 128,
+            value_head_dim: 128,
+            conv_kernel: 4,
+        };
+        // in 2048 · (2·2048 + 2·4096) = 25,165,824; b and a 2048 · 64 = 131,072; out 4096 · 2048 = 8,388,608;
+        // convolution 4 · 8192 = 32,768; A and dt 64; norm 128
+        assert_eq!(parameters(&mixer, 2048), 25_165_824 + 131_072 + 8_388_608 + 32_768 + 64 + 128);
+    }
+
+    #[test]
+    fn mamba2_of_nemotron_h() {
+        let mut mixer = Mixer::Mamba2 {
+            heads: 256,
+            head_dim: 64,
+            state_size: 256,
+            groups: 8,
+            conv_kernel: 4,
+            conv_bias: true,
+            bias: false,
+            without_norm: false,
+        };
+        // in 8192 · (2·16384 + 2·8·256 + 256) = 304,087,040; out 16384 · 8192 = 134,217,728;
+        // convolution (16384 + 4096) · 5 = 102,400; A, D, dt 768; norm 16,384
+        assert_eq!(parameters(&mixer, 8192), 304_087_040 + 134_217_728 + 102_400 + 768 + 16_384);
+        if let Mixer::Mamba2 { without_norm, .. } = &mut mixer {
+            *without_norm = true;
+        }
+        assert_eq!(parameters(&mixer, 8192), 304_087_040 + 134_217_728 + 102_400 + 768);
+    }
+
+    #[test]
+    fn mamba1_of_jamba() {
+        let mixer = Mixer::Mamba1 {
+            inner_size: 8192,
+            state_size: 16,
+            time_step_rank: 256,
+            conv_kernel: 4,
+            conv_bias: true,
+            bias: false,
+            norm_parameters: 256 + 2 * 16,
+        };
+        // in 4096 · 16384 = 67,108,864; x 8192 · 288 = 2,359,296; dt 256 · 8192 + 8192 = 2,105,344;
+        // out 33,554,432; convolution 8192 · 5 = 40,960; A 131,072; D 8192; norms 288
+        let expected = 67_108_864 + 2_359_296 + 2_105_344 + 33_554_432 + 40_960 + 131_072 + 8192 + 288;
+        assert_eq!(parameters(&mixer, 4096), expected);
+    }
+
+    #[test]
+    fn kimi_delta_with_both_gates() {
+        let mixer =
+            |full_rank_gate| Mixer::KimiDelta { heads: 32, head_dim: 128, conv_kernel: 4, full_rank_gate };
+        // q, k, v 3 · 2304 · 4096 = 28,311,552; decay 2304 · 128 + 128 · 4096 = 819,200; b 2304 · 32 = 73,728;
+        // out 4096 · 2304 = 9,437,184; convolutions 3 · 4096 · 4 = 49,152; dt 4096; A 32; norm 128
+        let common = 28_311_552 + 819_200 + 73_728 + 9_437_184 + 49_152 + 4096 + 32 + 128;
+        assert_eq!(parameters(&mixer(false), 2304), common + 819_200);
+        assert_eq!(parameters(&mixer(true), 2304), common + 9_437_184);
+    }
+
+    #[test]
+    fn lightning_attention_of_minimax() {
+        let mixer = Mixer::Lightning { heads: 64, head_dim: 128 };
+        // q, k, v 3 · 6144 · 8192; gate and out 2 · 6144 · 8192; norm 8192
+        assert_eq!(parameters(&mixer, 6144), 5 * 50_331_648 + 8192);
+    }
+
+    #[test]
+    fn short_convolution_of_lfm2() {
+        let mixer = Mixer::ShortConv { width: 2048, conv_kernel: 3, bias: false };
+        // in 3 · 2048²; out 2048²; convolution 3 · 2048
+        assert_eq!(parameters(&mixer, 2048), 4 * 4_194_304 + 6144);
+    }
+
+    #[test]
+    fn compressed_attention_of_deepseek_v4() {
+        let mixer = |ratio, indexer| Mixer::Compressed {
+            heads: 64,
+            head_dim: 512,
+            q_lora_rank: 1024,
+            output_groups: 8,
+            output_lora_rank: 1024,
+            window: 128,
+            ratio,
+            indexer,
+        };
+        // q 4096 · 1024 + 1024 · 32768 = 37,748,736; kv 4096 · 512 = 2,097,152;
+        // out 4096 · 8192 + 8192 · 4096 = 67,108,864; norms 1024 + 512; sinks 64
+        let window = 37_748_736 + 2_097_152 + 67_108_864 + 1024 + 512 + 64;
+        assert_eq!(parameters(&mixer(0, None), 4096), window);
+        // compressor 2 · 4096 · 512 = 4,194,304; table 128 · 512 = 65,536; norm 512
+        assert_eq!(parameters(&mixer(128, None), 4096), window + 4_194_304 + 65_536 + 512);
+        // twice as wide: 8,388,608; table 4 · 1024 = 4096; norm 512; indexer as given
+        let indexer = Indexer { heads: 64, head_dim: 128, top_k: 512, parameters: 10, reused: false };
+        assert_eq!(parameters(&mixer(4, Some(indexer)), 4096), window + 8_388_608 + 4096 + 512 + 10);
+    }
+}
