@@ -2,7 +2,7 @@
 //!
 //! vLLM runs the model once on `max_num_batched_tokens` dummy tokens, then samples for
 //! `max_num_seqs` dummy requests (`GPUModelRunner.profile_run`), and takes the peak of what PyTorch
-//! allocated beyond the weights. The terms below are the tensors alive at that peak; only the three
+//! allocated beyond the weights. The terms below are the tensors alive at that peak; only the two
 //! constants marked "fitted" are not read off the source.
 //!
 //! **Not modelled**: LoRA, speculative decoding, CUDA-graph pools (in [`super::runtime`]), the
@@ -12,7 +12,7 @@ use super::experts;
 use super::stage::Stage;
 use crate::spec::deployment::Version;
 use crate::spec::engine_defaults::uses_second_runner;
-use crate::spec::model::{FeedForward, Vision};
+use crate::spec::model::{FeedForward, Mixer, Vision};
 use crate::spec::{Accelerator, Deployment, EngineDefaults, EngineKind, Formats, ModelSpec};
 use crate::units::Bytes;
 
@@ -108,13 +108,14 @@ impl<'a> Run<'a> {
     /// vLLM's profiling run.
     fn profiled(&self, stage: &Stage) -> Peak {
         let experts = self.expert_workspace();
-        // From 0.14 on the experts' workspace is kept from the first use on (`WorkspaceManager`).
-        let kept = if self.version >= Version(0, 14) { experts } else { 0.0 };
+        let stays = experts::workspace_stays(self.version, self.deployment, self.formats, self.accelerator);
+        let kept = if stays { experts } else { 0.0 };
         let (encoder, held) = if stage.first { self.encoder() } else { (0.0, 0.0) };
         let held = held + self.blas_workspace();
         let candidates = [
             (encoder, "vision encoder"),
             (held + self.forward() + experts, "forward pass"),
+            (held + self.latent_attention() + kept, "latent attention"),
             (if stage.last { held + self.sampler() + kept } else { 0.0 }, "sampler warm-up"),
         ];
         let (bytes, phase) =
@@ -196,6 +197,23 @@ impl<'a> Run<'a> {
         self.tokens * widest * self.element + extra
     }
 
+    /// Latent attention expands cached latents to keys and values when a prompt has a past. The
+    /// profiling run allocates that for C = max(min(max(8·length, 4·R·b), 65,536), R·b) tokens with block b:
+    /// C·heads·(d_nope + d_v) (vLLM `mla_attention.py`, `determine_chunked_prefill_workspace_size`).
+    fn latent_attention(&self) -> f64 {
+        let slots = u64::from(self.settings.max_num_seqs) * u64::from(self.settings.block_size.max(64));
+        let rows = (8 * self.settings.max_model_len).max(4 * slots).min(65_536).max(slots) as f64;
+        let expanded = |mixer: &Mixer| match *mixer {
+            Mixer::Latent { heads, qk_nope_head_dim, v_head_dim, .. } => {
+                let heads = f64::from(heads) / f64::from(self.deployment.parallelism.tp);
+                let query = self.tokens * (2.0 * self.width + 3.0 * heads * f64::from(v_head_dim));
+                rows * heads * f64::from(qk_nope_head_dim + v_head_dim) + query
+            }
+            _ => 0.0,
+        };
+        self.model.layers.iter().map(|g| expanded(&g.mixer)).fold(0.0, f64::max) * self.element
+    }
+
     /// Intermediate results of the routed experts, of the layer where they are largest.
     fn expert_workspace(&self) -> f64 {
         let d = u64::from(self.model.hidden_size);
@@ -217,8 +235,12 @@ impl<'a> Run<'a> {
         let images = (self.tokens / tokens).floor().clamp(1.0, f64::from(self.settings.max_num_seqs));
         let merge = f64::from(vision.merge_size);
         let patches = images * tokens * merge * merge;
-        let pixels = patches * 3.0 * f64::from(vision.patch_size).powi(2) * self.element;
-        let embeddings = images * tokens * self.width * self.element;
+        // Qwen's patches hold two frames; Qwen3-VL adds the features of three inner layers to each token.
+        let family = self.model.architecture.as_str();
+        let frames = if family.starts_with("qwen") { 2.0 } else { 1.0 };
+        let levels = if family.starts_with("qwen3_vl") { 4.0 } else { 1.0 };
+        let pixels = patches * frames * 3.0 * f64::from(vision.patch_size).powi(2) * self.element;
+        let embeddings = images * tokens * levels * self.width * self.element;
         let encoder = patches * 11.0 * f64::from(vision.hidden_size) * self.element;
         (pixels + encoder + self.blas_workspace(), pixels + embeddings)
     }

@@ -81,6 +81,20 @@ impl Mxfp4 {
     }
 }
 
+/// The intermediate results stay allocated after the first use: from 0.14 on (`WorkspaceManager`), but
+/// for MXFP4 kernels that allocate within themselves (Triton on Hopper, the Blackwell ones).
+pub(super) fn workspace_stays(
+    version: Version,
+    deployment: &Deployment,
+    formats: &Formats,
+    accelerator: &Accelerator,
+) -> bool {
+    let within = formats.of(TensorClass::Experts).weights == DataType::Mxfp4
+        && matches!(accelerator.architecture.as_str(), "Hopper" | "Blackwell" | "Blackwell Ultra")
+        && deployment.engine.kind == EngineKind::Vllm;
+    version >= Version(0, 14) && !within
+}
+
 /// Bytes of the intermediate results of one layer's experts on `tokens` tokens of one rank.
 ///
 /// T·k·(max(F, D) + max(2F, D)) elements (`TritonExperts`, `MarlinExperts` and `DeepGemmExperts`,
