@@ -48,6 +48,17 @@ fn a_path_may_be_a_directory_or_a_file() {
 }
 
 #[test]
+fn a_quantisation_beside_the_configuration_counts() {
+    let directory = directory_with("tiny/config.json", CONFIG);
+    let folder = directory.path().join("tiny");
+    let text = r#"{"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}}"#;
+    fs::write(folder.join("hf_quant_config.json"), text).unwrap();
+    let checkpoint = find(folder.to_str().unwrap()).unwrap().checkpoint;
+    assert_eq!(checkpoint.method.as_deref(), Some("modelopt"));
+    assert_eq!(checkpoint.kv_cache, Some(foretoken::spec::DataType::Fp8));
+}
+
+#[test]
 fn an_import_reads_back_unchanged() {
     let directory = directory_with("config.json", CONFIG);
     let source = ModelSource {

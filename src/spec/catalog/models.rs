@@ -66,7 +66,18 @@ pub fn read_model(path: &Path) -> Result<ModelSpec, SpecError> {
     if is_gguf(path) {
         return gguf::read(path);
     }
-    hf::read_config(&read_text(path)?, &file)
+    read_configuration(path)
+}
+
+/// Reads a `config.json`, with the `hf_quant_config.json` beside it where it says nothing of a
+/// quantisation itself.
+fn read_configuration(path: &Path) -> Result<ModelSpec, SpecError> {
+    let mut spec = hf::read_config(&read_text(path)?, &path.display().to_string())?;
+    let beside = path.with_file_name("hf_quant_config.json");
+    if spec.checkpoint.method.is_none() && beside.is_file() {
+        hf::apply_quantization(&mut spec, &read_text(&beside)?, &beside.display().to_string())?;
+    }
+    Ok(spec)
 }
 
 /// By extension, else (caches of other tools name files by their hash) by the first bytes.
@@ -89,7 +100,7 @@ fn read_directory(directory: &Path) -> Result<ModelSpec, SpecError> {
             fix: "give a directory that holds one, or the .gguf or .toml file itself".into(),
         });
     }
-    let mut spec = hf::read_config(&read_text(&config)?, &config.display().to_string())?;
+    let mut spec = read_configuration(&config)?;
     safetensors::attach(&mut spec, directory);
     Ok(spec)
 }

@@ -126,16 +126,21 @@ fn gemma3n(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
     } else {
         vec![fields.size_or("intermediate_size", 16_384)?; layers as usize]
     };
+    let (_, kv_heads, head_dim) = decoder::heads(fields)?;
+    let [kv_heads, head_dim] = [kv_heads, head_dim].map(u64::from);
+    // Layers that reuse keys and values still store projections and a norm for them.
+    let unused = elements(&[&[2, hidden, kv_heads, head_dim], &[head_dim]]);
     let make = |((i, local), width): ((u32, bool), u32)| {
         let mut mixer = attention.clone();
-        if let Mixer::GroupedQuery { head_dim, window: seen, reuses_kv, qk_norm_parameters, .. } = &mut mixer
-        {
+        let reuses = i >= reused;
+        if let Mixer::GroupedQuery { window: seen, reuses_kv, qk_norm_parameters, .. } = &mut mixer {
             *seen = local.then_some(window);
-            *reuses_kv = i >= reused;
-            *qk_norm_parameters = u64::from(*head_dim) * if *reuses_kv { 1 } else { 2 };
+            *reuses_kv = reuses;
+            *qk_norm_parameters = head_dim * if reuses { 1 } else { 2 };
         }
         let dense = FeedForward::Dense { intermediate_size: width.into(), gated: true, bias: false };
-        LayerGroup { other_parameters: inside, ..layer(mixer, dense, 4 * hidden) }
+        let other = if reuses { inside.saturating_add(unused) } else { inside };
+        LayerGroup { other_parameters: other, ..layer(mixer, dense, 4 * hidden) }
     };
     let all = (0..layers).zip(windowed(fields, layers, 5)?).zip(widths).map(make);
     let mut embedding = decoder::embedding(fields, &STYLE)?;
@@ -145,4 +150,19 @@ fn gemma3n(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
     let mut spec = decoder::assemble(fields, embedding, all)?;
     spec.warnings.push("vision (MobileNet) and audio encoders of Gemma 3n are not counted".into());
     Ok(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::hf::read_config;
+
+    #[test]
+    fn the_language_model_of_gemma_3n_e4b() {
+        let text = r#"{"model_type": "gemma3n", "text_config": {"model_type": "gemma3n_text",
+            "vocab_size": 262400, "hidden_size": 2048, "num_hidden_layers": 35, "num_attention_heads": 8,
+            "num_key_value_heads": 2, "head_dim": 256, "intermediate_size": 16384}}"#;
+        // Tables (262400 + 262144·35·⅛)·2048, per-layer projection, AltUp 6·2048², and per layer
+        // attention 10.5 M, feed-forward 100.7 M, LAuReL, AltUp, per-layer gate and norms.
+        assert_eq!(read_config(text, "config.json").unwrap().parameters().total, 6_866_696_688);
+    }
 }
