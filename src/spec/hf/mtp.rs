@@ -48,7 +48,13 @@ pub(crate) fn attach(fields: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), Sp
             (1, module)
         }
     };
-    let Some(module) = module else { return Ok(()) };
+    let Some(module) = module else {
+        spec.warnings.push(format!(
+            "multi-token prediction is named ({count}) but not counted: checkpoints of {} hold none, or its shape is not known",
+            spec.architecture
+        ));
+        return Ok(());
+    };
     let d = u64::from(spec.hidden_size);
     let vocabulary = u64::from(spec.vocab_size);
     let (total, active) = module.layers.iter().fold((0, 0), |(total, active), group| {
