@@ -1,7 +1,7 @@
 //! Feed-forward parts with experts: how many, how wide, and in which layers.
 
-use super::Fields;
 use super::decoder::{self, Style, Switch};
+use super::{Fields, layers};
 use crate::spec::SpecError;
 use crate::spec::model::FeedForward;
 
@@ -33,12 +33,12 @@ pub(crate) const CORRECTED: Experts = Experts { correction: Switch::On, ..PLAIN 
 pub(crate) fn per_layer(
     fields: &Fields<'_>,
     style: &Style,
-    layers: u32,
+    count: u32,
 ) -> Result<Vec<FeedForward>, SpecError> {
     if fields.count_or("num_experts", 0)? <= 1 {
-        return Ok(vec![decoder::dense(fields, style)?; layers as usize]);
+        return Ok(vec![decoder::dense(fields, style)?; count as usize]);
     }
-    let sparse = sparse_layers(fields, layers)?;
+    let sparse = sparse_layers(fields, count)?;
     let experts = block(fields, style)?;
     let dense = if sparse.contains(&false) { decoder::dense(fields, style)? } else { experts.clone() };
     Ok(sparse.into_iter().map(|s| if s { experts.clone() } else { dense.clone() }).collect())
@@ -82,18 +82,16 @@ pub(crate) fn block(fields: &Fields<'_>, style: &Style) -> Result<FeedForward, S
 ///
 /// # Errors
 /// When a list does not fit the number of layers.
-pub(crate) fn sparse_layers(fields: &Fields<'_>, layers: u32) -> Result<Vec<bool>, SpecError> {
-    if let Some(types) = fields.texts("mlp_layer_types")? {
-        check_length(fields, "mlp_layer_types", types.len(), layers)?;
+pub(crate) fn sparse_layers(fields: &Fields<'_>, count: u32) -> Result<Vec<bool>, SpecError> {
+    if let Some(types) = layers::texts(fields, "mlp_layer_types", count)? {
         return Ok(types.into_iter().map(|t| t != "dense").collect());
     }
     if fields.value("moe_layer_freq").is_some_and(serde_json::Value::is_array) {
-        let marks = fields.counts("moe_layer_freq")?.unwrap_or_default();
-        check_length(fields, "moe_layer_freq", marks.len(), layers)?;
+        let marks = layers::counts(fields, "moe_layer_freq", count)?.unwrap_or_default();
         return Ok(marks.into_iter().map(|m| m > 0).collect());
     }
     if let Some(listed) = fields.counts("moe_layers")? {
-        return Ok((0..layers).map(|i| listed.contains(&i)).collect());
+        return Ok((0..count).map(|i| listed.contains(&i)).collect());
     }
     let first = fields.count_or("first_k_dense_replace", 0)?;
     let step = fields.size_or("decoder_sparse_step", 1)?;
@@ -101,13 +99,5 @@ pub(crate) fn sparse_layers(fields: &Fields<'_>, layers: u32) -> Result<Vec<bool
     let dense = fields.counts("mlp_only_layers")?.unwrap_or_default();
     let sparse =
         |i: u32| i >= first && i.is_multiple_of(every) && (i + 1).is_multiple_of(step) && !dense.contains(&i);
-    Ok((0..layers).map(sparse).collect())
-}
-
-fn check_length(fields: &Fields<'_>, key: &'static str, found: usize, layers: u32) -> Result<(), SpecError> {
-    if found == layers as usize {
-        return Ok(());
-    }
-    let problem = format!("has {found} entries for {layers} layers");
-    Err(fields.wrong(key, &problem, "give one entry a layer"))
+    Ok((0..count).map(sparse).collect())
 }

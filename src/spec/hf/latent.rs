@@ -4,7 +4,7 @@
 
 use super::decoder::{self, LLAMA, Style, Switch};
 use super::experts::{CORRECTED, Experts, PLAIN};
-use super::{Family, Fields};
+use super::{Family, Fields, layers};
 use crate::spec::model::{Indexer, Mixer};
 use crate::spec::{ModelSpec, SpecError};
 
@@ -33,10 +33,10 @@ fn deepseek_v2(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
 ///
 /// # Errors
 /// When a size is missing or absurd, or a list does not fit the number of layers.
-pub(crate) fn per_layer(fields: &Fields<'_>, layers: u32) -> Result<Vec<Mixer>, SpecError> {
+pub(crate) fn per_layer(fields: &Fields<'_>, count: u32) -> Result<Vec<Mixer>, SpecError> {
     let plain = attention(fields)?;
     let own = indexer(fields)?;
-    let reused = reused(fields, layers)?;
+    let reused = reused(fields, count)?;
     let layer = |reused: bool| {
         let mut mixer = plain.clone();
         if let Mixer::Latent { indexer, .. } = &mut mixer {
@@ -56,7 +56,7 @@ pub(crate) fn attention(fields: &Fields<'_>) -> Result<Mixer, SpecError> {
     let heads = fields.size("num_attention_heads")?;
     Ok(Mixer::Latent {
         heads,
-        q_lora_rank: fields.optional_size("q_lora_rank")?,
+        q_lora_rank: Some(fields.count_or("q_lora_rank", 0)?).filter(|rank| *rank > 0),
         kv_lora_rank: fields.size("kv_lora_rank")?,
         qk_nope_head_dim: fields.size("qk_nope_head_dim")?,
         qk_rope_head_dim: fields.count_or("qk_rope_head_dim", 0)?,
@@ -82,11 +82,9 @@ fn indexer(fields: &Fields<'_>) -> Result<Option<Indexer>, SpecError> {
 }
 
 /// Which layers reuse the picks of an earlier layer (`indexer_types` of GLM-5.2).
-fn reused(fields: &Fields<'_>, layers: u32) -> Result<Vec<bool>, SpecError> {
-    let Some(types) = fields.texts("indexer_types")? else { return Ok(vec![false; layers as usize]) };
-    if types.len() != layers as usize {
-        let problem = format!("has {} entries for {layers} layers", types.len());
-        return Err(fields.wrong("indexer_types", &problem, "give one entry a layer"));
-    }
-    Ok(types.into_iter().map(|t| t == "shared").collect())
+fn reused(fields: &Fields<'_>, count: u32) -> Result<Vec<bool>, SpecError> {
+    Ok(match layers::texts(fields, "indexer_types", count)? {
+        Some(types) => types.into_iter().map(|t| t == "shared").collect(),
+        None => vec![false; count as usize],
+    })
 }

@@ -47,7 +47,7 @@ pub(crate) fn read(fields: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), Spec
 /// The type of unquantised tensors.
 fn data_type(fields: &Fields<'_>) -> Result<DataType, SpecError> {
     for holder in [fields, &fields.root()] {
-        if let Some(name) = holder.text("torch_dtype")? {
+        if let Some(name) = holder.text("torch_dtype")?.filter(|name| *name != "auto") {
             let parsed = name.parse::<DataType>().ok();
             let plain = parsed
                 .filter(|d| matches!(d, DataType::Fp32 | DataType::Bf16 | DataType::Fp16 | DataType::Fp8));

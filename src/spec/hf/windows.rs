@@ -1,6 +1,6 @@
 //! Which layers attend to a sliding window.
 
-use super::Fields;
+use super::{Fields, layers};
 use crate::spec::SpecError;
 
 /// The rule of an architecture where the configuration lists no `layer_types`.
@@ -32,32 +32,29 @@ pub(crate) enum Windows {
 pub(crate) fn per_layer(
     fields: &Fields<'_>,
     rule: Windows,
-    layers: u32,
+    count: u32,
 ) -> Result<Vec<Option<u32>>, SpecError> {
     let allowed = fields.optional_flag("use_sliding_window")?;
     let longest = fields.positions("max_position_embeddings")?.unwrap_or(u64::MAX);
     let (key, default) = match rule {
-        Windows::None => return Ok(vec![None; layers as usize]),
+        Windows::None => return Ok(vec![None; count as usize]),
         Windows::Chunked => ("attention_chunk_size", Some(8192)),
         Windows::Alternating { window, .. } => ("sliding_window", Some(window)),
         Windows::All | Windows::OptIn => ("sliding_window", None),
     };
-    let given = if fields.has(key) { fields.optional_size(key)? } else { default };
+    let given = match fields.value(key).map(serde_json::Value::as_i64) {
+        Some(Some(-1 | 0)) => None, // how some configurations write "no window"
+        Some(_) => fields.optional_size(key)?,
+        None => default,
+    };
     let on = match rule {
         Windows::OptIn => allowed == Some(true),
         _ => allowed != Some(false),
     };
     let Some(window) = given.filter(|w| on && u64::from(*w) < longest) else {
-        return Ok(vec![None; layers as usize]);
+        return Ok(vec![None; count as usize]);
     };
-    if let Some(types) = fields.texts("layer_types")? {
-        if types.len() != layers as usize {
-            return Err(fields.wrong(
-                "layer_types",
-                &format!("has {} entries for {layers} layers", types.len()),
-                "give one entry a layer",
-            ));
-        }
+    if let Some(types) = layers::texts(fields, "layer_types", count)? {
         let local = |t: &str| t.starts_with("sliding") || t.starts_with("chunked") || t.starts_with("local");
         return Ok(types.into_iter().map(|t| local(t).then_some(window)).collect());
     }
@@ -73,5 +70,5 @@ pub(crate) fn per_layer(
         Windows::Chunked => Box::new(|i| (i + 1) % 4 != 0),
         _ => Box::new(|_| true),
     };
-    Ok((0..layers).map(|i| is_local(i).then_some(window)).collect())
+    Ok((0..count).map(|i| is_local(i).then_some(window)).collect())
 }
