@@ -89,7 +89,7 @@ pub fn memory(
     accelerator: &Accelerator,
     deployment: &Deployment,
 ) -> Result<MemoryReport, MemoryError> {
-    let mut report = occupy(model, accelerator, deployment)?;
+    let mut report = occupancy(model, accelerator, deployment)?;
     report.levers = levers::levers(model, accelerator, deployment, &report);
     Ok(report)
 }
@@ -105,8 +105,11 @@ struct Placed {
     blocks: u64,
 }
 
-/// The report without levers.
-fn occupy(
+/// The same without levers, which take a calculation each.
+///
+/// # Errors
+/// As [`memory`].
+pub fn occupancy(
     model: &ModelSpec,
     accelerator: &Accelerator,
     deployment: &Deployment,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{MemoryReport, occupy};
+use super::{MemoryReport, occupancy};
 use crate::spec::{Accelerator, DataType, Deployment, EngineKind, ModelSpec};
 use crate::units::Bytes;
 
@@ -42,7 +42,7 @@ pub(super) fn levers(
     let mut all: Vec<Lever> = changes(model, accelerator, deployment, now)
         .into_iter()
         .filter_map(|change| {
-            let then = occupy(model, accelerator, &change.deployment).ok()?;
+            let then = occupancy(model, accelerator, &change.deployment).ok()?;
             let gain = gain(now, &then);
             (gain > 1e6).then_some(Lever {
                 name: change.name,
