@@ -68,8 +68,14 @@ fn quantile(values: &mut [f64], q: f64) -> f64 {
 #[test]
 fn as_vllm_logs_it() {
     let (mut weights, mut activation, mut tokens, mut graphs) = (vec![], vec![], vec![], vec![]);
+    let (mut covered, mut intervals) = (0, 0);
     for log in logs() {
         let found = answer(&log);
+        if let Some(measured) = log.kv_tokens {
+            let [low, high] = found.kv_cache_tokens_interval.map(|t| t as f64);
+            intervals += 1;
+            covered += u32::from((low..=high).contains(&measured));
+        }
         let gib = 1_073_741_824.0;
         let error = |measured: Option<f64>, predicted: f64, into: &mut Vec<f64>| {
             measured.map(|m| {
@@ -90,6 +96,8 @@ fn as_vllm_logs_it() {
             columns.into_iter().map(|c| format!("{:27}", c.unwrap_or_default())).collect();
         println!("{:34} tp{} {:6} {}", log.config, log.tp, log.vllm, text.join("| "));
     }
+    println!("80 % interval of the KV tokens covers {covered} of {intervals}");
+    assert!(covered * 10 >= intervals * 8);
     for (name, errors, median, p90) in [
         ("weights", &mut weights, 0.1, 1.0),
         ("activation", &mut activation, 1.0, 5.0),
