@@ -101,7 +101,7 @@ fn the_catalog_is_there() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn times_are_positive_and_definitions_are_identities(case in cases()) {

@@ -203,6 +203,15 @@ pub struct Vision {
     pub tokens_per_image: Option<u32>,
 }
 
+impl Vision {
+    /// Tokens that an image of so many pixels becomes: patches over the merged square.
+    #[must_use]
+    pub fn tokens(&self, width: u32, height: u32) -> u64 {
+        let side = self.patch_size.max(1) * self.merge_size.max(1);
+        u64::from(width.div_ceil(side)) * u64::from(height.div_ceil(side))
+    }
+}
+
 /// Multi-token-prediction layers stored in the checkpoint; engines load them only for speculative decoding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

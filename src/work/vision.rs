@@ -40,12 +40,3 @@ pub fn lower_image(vision: &Vision, images: f64, width: u32, height: u32, math: 
         .repeated(layers),
     ]
 }
-
-impl Vision {
-    /// Tokens that an image of so many pixels becomes: patches over the merged square.
-    #[must_use]
-    pub fn tokens(&self, width: u32, height: u32) -> u64 {
-        let side = self.patch_size.max(1) * self.merge_size.max(1);
-        u64::from(width.div_ceil(side)) * u64::from(height.div_ceil(side))
-    }
-}
