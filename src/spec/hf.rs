@@ -151,6 +151,9 @@ fn name_of(root: &Fields<'_>, file: &str) -> Result<String, SpecError> {
 }
 
 #[cfg(test)]
+mod families_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;

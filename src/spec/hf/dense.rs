@@ -83,6 +83,14 @@ const EXAONE4: Style = Style {
     ..BIAS_FREE
 };
 
+/// Jais 2: LayerNorm, up and down projections without a gate, biases by key (on).
+const JAIS2: Style = Style {
+    mlp_bias: Switch::Key("mlp_bias", true),
+    gated: false,
+    norm_bias: ON,
+    ..biased("attention_bias", true)
+};
+
 /// InternLM 2: one switch for both sides of attention.
 const INTERNLM2: Style =
     Style { qkv_bias: Switch::Key("bias", true), output_bias: Switch::Key("bias", true), ..BIAS_FREE };
@@ -142,12 +150,16 @@ pub(crate) const FAMILIES: &[Family] = &[
     ("orion", |f| decoder::model(f, &Style { norm_bias: ON, ..BIAS_FREE })),
     ("stablelm", |f| decoder::model(f, &STABLELM)),
     ("stablelm_epoch", |f| decoder::model(f, &STABLELM)),
+    ("jais2", |f| decoder::model(f, &JAIS2)),
     ("nemotron", |f| decoder::model(f, &Style { gated: false, norm_bias: ON, ..LLAMA })),
     ("mistral", |f| within(f, MISTRAL_DEFAULTS, &MISTRAL)),
     ("mistral3", |f| within(f, MISTRAL_DEFAULTS, &MISTRAL)),
     ("ministral", |f| decoder::model(f, &MISTRAL)),
     ("ministral3", |f| decoder::model(f, &MISTRAL)),
     ("phi3", |f| decoder::model(f, &MISTRAL)),
+    ("phi3_v", language_only),
+    ("phi4mm", language_only),
+    ("phi4_multimodal", language_only),
     ("qwen2", |f| decoder::model(f, &QWEN2)),
     ("qwen2_vl", |f| decoder::model(f, &QWEN2)),
     ("qwen2_vl_text", |f| decoder::model(f, &QWEN2)),
@@ -160,6 +172,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     ("qwen3_vl_text", |f| decoder::model(f, &QWEN3)),
     ("gemma", |f| decoder::model(&f.with_defaults(HEAD_DIM_256), &GEMMA)),
     ("gemma2", |f| decoder::model(&f.with_defaults(HEAD_DIM_256), &GEMMA2)),
+    ("vaultgemma", |f| decoder::model(&f.with_defaults(HEAD_DIM_256), &Style { norms: 2, ..GEMMA2 })),
     ("gemma3", |f| decoder::model(&f.with_defaults(GEMMA3_DEFAULTS), &GEMMA3)),
     ("gemma3_text", |f| decoder::model(&f.with_defaults(GEMMA3_DEFAULTS), &GEMMA3)),
     ("olmo", |f| decoder::model(f, &Style { norms: 0, final_norm: false, mlp_bias: OFF, ..LLAMA })),
@@ -193,6 +206,13 @@ fn within(
     } else {
         decoder::model(fields, style)
     }
+}
+
+/// Phi with encoders whose sizes the configuration does not tell.
+fn language_only(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
+    let mut spec = decoder::model(fields, &MISTRAL)?;
+    spec.warnings.push("vision and speech encoders and their adapters are not counted".into());
+    Ok(spec)
 }
 
 /// Apertus: up and down projections with xIELU between them, whose two shape parameters are learned.

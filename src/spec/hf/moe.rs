@@ -90,6 +90,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         decoder::model(f, &Style { tied: true, experts: CORRECTED, ..biased("use_bias", false) })
     }),
     ("glm4_moe", |f| decoder::model(f, &GLM4_MOE)),
+    ("solar_open", |f| decoder::model(f, &GLM4_MOE)),
     ("glm4v_moe", |f| decoder::model(f, &GLM4_MOE)),
     ("glm4v_moe_text", |f| decoder::model(f, &GLM4_MOE)),
     ("minimax_m2", |f| decoder::model(f, &MINIMAX_M2)),
