@@ -321,7 +321,7 @@ fn capacity_warning(memory: &MemoryReport, workload: &Workload, rows: f64) -> Op
 fn check_workload(workload: &Workload) -> Result<(), SpecError> {
     if workload.prefix_len >= workload.input_len {
         return Err(SpecError::Usage(format!(
-            "--prefix-len {} must be smaller than --input-len {}: at least one prompt token is computed",
+            "--prefix-len {} must be smaller than the {} prompt tokens of --input-len: at least one is computed",
             workload.prefix_len, workload.input_len
         )));
     }

@@ -9,7 +9,7 @@ use crate::spec::check_deployment;
 use crate::spec::deployment::EngineKind;
 use crate::spec::launch_line;
 use crate::spec::{Accelerator, Deployment, Engine, Load, ModelSpec, Parallelism, SpecError, Workload};
-use crate::units::{GIB, Seconds, parse_bytes, parse_duration, parse_number};
+use crate::units::{GIB, Seconds, parse_bandwidth, parse_bytes, parse_duration, parse_number};
 
 /// vLLM's short flags of several letters, which no POSIX parser reads.
 const LONG_SHORTS: [(&str, &str); 5] = [
@@ -62,7 +62,7 @@ pub(super) fn positive(text: &str) -> Result<u64, String> {
     }
 }
 
-fn positive_u32(text: &str) -> Result<u32, String> {
+pub(super) fn positive_u32(text: &str) -> Result<u32, String> {
     u32::try_from(positive(text)?).map_err(|e| e.to_string())
 }
 
@@ -91,11 +91,28 @@ pub(super) fn amount(text: &str) -> Result<f64, String> {
 }
 
 /// Bytes from vLLM's number of GiB, or from a size with its unit.
-pub(super) fn gibibytes(text: &str) -> Result<f64, SpecError> {
+pub(super) fn gibibytes(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(gib) if (0.0..=1e6).contains(&gib) => Ok(gib * GIB),
-        _ => Ok(parse_bytes(text)?.0),
+        _ => parse_bytes(text).map(|b| b.0).map_err(|e| e.to_string()),
     }
+}
+
+/// A bandwidth above 0, in bytes per second.
+pub(super) fn bandwidth(text: &str) -> Result<f64, String> {
+    match parse_bandwidth(text) {
+        Ok(rate) if rate.0 > 0.0 => Ok(rate.0),
+        Ok(_) => Err("must be above 0".into()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// Width and height in pixels of an image.
+pub(super) fn image_size(text: &str) -> Result<[u32; 2], String> {
+    let sides = text.split_once(['x', 'X']).and_then(|(w, h)| Some([w.parse().ok()?, h.parse().ok()?]));
+    sides
+        .filter(|sides| sides.iter().all(|side| (1..=65_536).contains(side)))
+        .ok_or_else(|| "write width x height in pixels, each in 1..=65536, like 1024x768".into())
 }
 
 /// A duration; a bare number is milliseconds.

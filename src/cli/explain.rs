@@ -11,7 +11,7 @@ use crate::units::Seconds;
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, allow_negative_numbers = true)]
 pub(super) struct ExplainArgs {
     /// ttft, tpot, itl, e2e, goodput, mfu … [default: list them].
     metric: Option<String>,

@@ -2,20 +2,21 @@
 
 use clap::Args;
 
-use super::args::DeploymentArgs;
+use super::args::{DeploymentArgs, gibibytes};
 use super::{CliError, Context};
 use crate::memory::memory;
 use crate::report;
+use crate::spec::Formats;
 
 /// Arguments of `memory`.
 #[derive(Debug, Args)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, allow_negative_numbers = true)]
 pub(super) struct MemoryArgs {
     #[command(flatten)]
     deployment: DeploymentArgs,
     /// Weights kept in host memory, in bytes per accelerator (a number of GiB, or a size with its unit).
-    #[arg(long, value_name = "GIB", default_value = "0", help_heading = "What if")]
-    cpu_offload_gb: String,
+    #[arg(long, value_parser = gibibytes, value_name = "GIB", default_value = "0", help_heading = "What if")]
+    cpu_offload_gb: f64,
     /// Exit with 3 when the deployment does not fit.
     #[arg(long, help_heading = "Output")]
     check: bool,
@@ -23,12 +24,14 @@ pub(super) struct MemoryArgs {
 
 pub(super) fn run(arguments: &MemoryArgs, context: &Context) -> Result<(), CliError> {
     let mut resolved = arguments.deployment.resolve(&context.directories)?;
-    resolved.deployment.cpu_offload_bytes = super::args::gibibytes(&arguments.cpu_offload_gb)?;
+    resolved.deployment.cpu_offload_bytes = arguments.cpu_offload_gb;
     let answer = memory(&resolved.model, &resolved.accelerator, &resolved.deployment)?;
+    let formats = Formats::resolve(&resolved.model, &resolved.deployment, &resolved.accelerator)?;
     context.output.print(&report::memory(
         &resolved.model,
         &resolved.accelerator,
         &resolved.deployment,
+        &formats,
         &answer,
     ))?;
     if arguments.check && !answer.fits {

@@ -182,7 +182,7 @@ fn explained(title: &str, lines: &[Line]) -> Section {
     let total: f64 = lines.iter().map(|l| l.seconds.0).sum();
     let mut section = Section::new(
         format!("{title}, {}", duration(total)),
-        &["", "runs", "time", "GFLOP", "MB", "bound", "formula"],
+        &["", "runs", "time", "GFLOP", "MB", "bound", "source", "formula"],
     );
     for line in lines {
         section.row([
@@ -192,6 +192,7 @@ fn explained(title: &str, lines: &[Line]) -> Section {
             number(line.flops.0 / 1e9),
             number(line.bytes.0 / 1e6),
             line.bound.name().into(),
+            line.source.name().into(),
             line.formula().into(),
         ]);
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Report, Section, bytes_gib, count, percent};
 use crate::memory::MemoryReport;
-use crate::spec::{Accelerator, Deployment, GraphBudget, ModelSpec};
+use crate::spec::{Accelerator, Deployment, Formats, GraphBudget, ModelSpec};
 
 /// Width of the bar in characters.
 const BAR: f64 = 60.0;
@@ -15,8 +15,11 @@ pub fn memory(
     model: &ModelSpec,
     accelerator: &Accelerator,
     deployment: &Deployment,
+    formats: &Formats,
     answer: &MemoryReport,
 ) -> Report {
+    let mut warnings = model.warnings.clone();
+    warnings.extend(answer.warnings.iter().cloned());
     let json = json!({
         "schema_version": 1,
         "inputs": {
@@ -28,9 +31,14 @@ pub fn memory(
             "pipeline_parallel_size": deployment.parallelism.pp,
             "data_parallel_size": deployment.parallelism.dp,
             "expert_parallel_size": deployment.parallelism.ep,
+            "weight_dtype": formats.main(model).weights.name(),
+            "activation_dtype": formats.activations.name(),
+            "kv_cache_dtype": formats.kv_cache.name(),
+            "enforce_eager": deployment.enforce_eager,
+            "cpu_offload_bytes": deployment.cpu_offload_bytes,
         },
         "memory": answer,
-        "warnings": answer.warnings,
+        "warnings": warnings,
     });
     let verdict = match (&answer.reason, answer.fits) {
         (_, true) => "fits".to_owned(),
@@ -55,8 +63,6 @@ pub fn memory(
     let mut footer: Vec<String> =
         answer.vllm_log.iter().map(|line| format!("vLLM would log: {line}")).collect();
     footer.extend(answer.assumptions.iter().cloned());
-    let mut warnings = model.warnings.clone();
-    warnings.extend(answer.warnings.iter().cloned());
     Report { heading, sections, footer, warnings, json }
 }
 

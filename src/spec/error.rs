@@ -12,7 +12,7 @@ pub enum SpecError {
         message: String,
     },
     /// A file is not what its name says: broken JSON, TOML, GGUF …
-    #[error("{file}: not valid {format}: {message}")]
+    #[error("{file}: not valid {format}: {message}; correct the file or give another")]
     Syntax {
         /// The path as given.
         file: String,
@@ -94,8 +94,8 @@ impl SpecError {
 fn suggestion(similar: &[String]) -> String {
     match similar {
         [] => String::new(),
-        [one] => format!(", did you mean `{one}`?"),
-        [first, rest @ ..] => format!(", did you mean `{first}` (or {})?", rest.join(", ")),
+        [one] => format!(" (did you mean `{one}`?)"),
+        [first, rest @ ..] => format!(" (did you mean `{first}`, or {}?)", rest.join(", ")),
     }
 }
 

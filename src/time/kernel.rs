@@ -1,7 +1,7 @@
 //! A device ready to time operators: peaks and bandwidths looked up once, coefficients chosen.
 
 use super::coefficients::{CoefficientError, Coefficients, OperatorClass};
-use super::line::{Bound, Line};
+use super::line::{Bound, Line, Source};
 use crate::spec::{Accelerator, DataType};
 use crate::units::{Bytes, Flops, Seconds};
 use crate::work::{Collective, Operator, Shape};
@@ -94,6 +94,8 @@ impl Device {
             flops: Flops(operator.flops.0 * operator.repeat),
             bytes: Bytes(bytes * operator.repeat),
             bound,
+            // the host link runs at a fixed share of its datasheet bandwidth
+            source: if traffic.host.0 > 0.0 { Source::Datasheet } else { Source::Kernels },
         }
     }
 

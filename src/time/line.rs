@@ -34,6 +34,30 @@ impl Bound {
     }
 }
 
+/// Where the time of a line comes from; `provenance` says the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The kernel coefficients in force (`provenance.kernels`).
+    Kernels,
+    /// The terms of the engine (`provenance.engine`).
+    Engine,
+    /// A limit of the accelerator's file.
+    Datasheet,
+}
+
+impl Source {
+    /// The name used in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernels => "kernels",
+            Self::Engine => "engine",
+            Self::Datasheet => "datasheet",
+        }
+    }
+}
+
 /// One line of a breakdown. Lines sum to the total.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Line {
@@ -49,6 +73,8 @@ pub struct Line {
     pub bytes: Bytes,
     /// What it waits for most.
     pub bound: Bound,
+    /// Where the time comes from.
+    pub source: Source,
 }
 
 impl Line {

@@ -2,7 +2,7 @@
 
 use super::engine::EngineTerms;
 use super::kernel::{Device, Launch};
-use super::line::{Bound, Line};
+use super::line::{Bound, Line, Source};
 use crate::units::{Bytes, Flops, Seconds};
 use crate::work::{Operator, Plan, Step};
 
@@ -94,6 +94,7 @@ impl StepTimer {
                     flops: Flops::ZERO,
                     bytes: Bytes::ZERO,
                     bound: Bound::Host,
+                    source: Source::Engine,
                 });
             }
         }

@@ -138,5 +138,12 @@ pub fn read_text(path: &Path) -> Result<String, SpecError> {
     if metadata.len() > MAX_TEXT_BYTES {
         return Err(refuse(format!("it has {} bytes, more than 64 MiB", metadata.len())));
     }
-    fs::read_to_string(path).map_err(|e| refuse(e.to_string()))
+    fs::read_to_string(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidData => SpecError::Syntax {
+            file: path.display().to_string(),
+            format: "text",
+            message: "a config.json or .toml is expected".into(),
+        },
+        _ => refuse(e.to_string()),
+    })
 }
