@@ -260,17 +260,22 @@ impl Estimator {
         DecodeRows { rows: self.decode_rows(workload), context }
     }
 
-    /// MFU of prefill, MBU of decode and what each phase waits for.
+    /// MFU of prefill, MBU of decode (0 without decode) and what each phase waits for.
     pub(super) fn utilization(&self, workload: &Workload, breakdown: &Breakdown) -> Utilization {
         let mut scratch = vec![];
         let prefill = self.prefill_time(&self.chunks(workload), &mut scratch);
         let computing = prefill.full_steps * prefill.full.compute_seconds.0 + prefill.rest.compute_seconds.0;
-        let decode =
-            self.timer.time(&Step { prefill: &[], decode: &[self.mean_rows(workload)] }, &mut scratch);
         let stages = self.pipeline;
+        let decode_mbu = if breakdown.decode.is_empty() {
+            0.0
+        } else {
+            let rows = [self.mean_rows(workload)];
+            let decode = self.timer.time(&Step { prefill: &[], decode: &rows }, &mut scratch);
+            decode.memory_bytes.0 / (decode.seconds.0 * self.timer.device().bandwidth()) / stages
+        };
         Utilization {
             prefill_mfu: computing / prefill.pipelined(stages) / stages,
-            decode_mbu: decode.memory_bytes.0 / (decode.seconds.0 * self.timer.device().bandwidth()) / stages,
+            decode_mbu,
             prefill_bottleneck: bottleneck(&breakdown.prefill),
             decode_bottleneck: bottleneck(&breakdown.decode),
         }

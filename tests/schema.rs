@@ -1,0 +1,213 @@
+//! JSON answers of the binary against `schema/*.json`, and the identities that they promise.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use jsonschema::{Registry, Validator};
+use serde_json::Value;
+
+const BASE: &str = "https://foretoken.example/schema/";
+
+fn schema(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A validator with the two schemas that others refer to.
+fn validator(name: &str) -> Validator {
+    let registry = Registry::new()
+        .add(format!("{BASE}memory.json"), schema("memory.json"))
+        .unwrap()
+        .add(format!("{BASE}gpus-show.json"), schema("gpus-show.json"))
+        .unwrap()
+        .prepare()
+        .unwrap();
+    jsonschema::options().with_registry(&registry).build(&schema(name)).unwrap()
+}
+
+fn answer(arguments: &str) -> Value {
+    let mut command = Command::cargo_bin("foretoken").unwrap();
+    command.env_clear().args(arguments.split(' ')).arg("--json");
+    let output = command.assert().success().get_output().stdout.clone();
+    serde_json::from_slice(&output).unwrap()
+}
+
+fn check(validator: &Validator, arguments: &str) -> Value {
+    let value = answer(arguments);
+    let problems: Vec<String> =
+        validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(problems.is_empty(), "{arguments}\n{}", problems.join("\n"));
+    value
+}
+
+fn number(value: &Value, pointer: &str) -> f64 {
+    value.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} is no number"))
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+}
+
+const DEPLOYMENTS: [&str; 16] = [
+    "llama-3.1-8b --gpu h100-sxm",
+    "llama-3.1-70b --gpu 4xh100-sxm --quantization fp8 --kv-cache-dtype fp8",
+    "qwen3-30b-a3b --gpu h200-sxm --engine sglang",
+    "qwen3-235b-a22b --gpu h100-sxm --tp 4 --dp 2 --enable-expert-parallel",
+    "deepseek-v3 --gpu 8xh200-sxm",
+    "deepseek-v2-lite --gpu a100-sxm-80",
+    "kimi-k2-instruct --gpu b200-sxm --tp 8 --ep 8",
+    "qwen3-next-80b-a3b-instruct --gpu h100-sxm --tp 4",
+    "nvidia-nemotron-3-nano-30b-a3b-bf16 --gpu rtx-pro-6000-server",
+    "gpt-oss-120b --gpu h100-sxm --engine vllm@0.19",
+    "gemma-2-9b-it --gpu l40s --engine trtllm --max-model-len 4096",
+    "qwen2.5-vl-3b-instruct --gpu rtx-4090 --gpu-memory-utilization 0.8",
+    "bloom --gpu h100-sxm --tp 4 --pp 2",
+    "meta-llama-3.1-405b --gpu t4",
+    "qwen2.5-7b --gpu m3-max --engine llamacpp --quantization q4_k_m",
+    "mixtral-8x7b-v0.1 --gpu mi300x --engine transformers --cpu-offload-gb 8",
+];
+
+const WORKLOADS: [&str; 8] = [
+    "",
+    " --output-len 1",
+    " --batch-size 32 --input-len 4096 --output-len 512",
+    " --concurrency 64 --length-ratio-min 0.8",
+    " --prefix-len 512 --kv-offload --network-rtt 20ms --cold-start",
+    " --tpot-definition inclusive --gpu-hour-usd 2.5 --utilization 0.4",
+    " --low-rank 512 --activation-sparsity 0.3 --batch-size 4",
+    " --num-layers 4 --enforce-eager --tpot-definition per-token",
+];
+
+#[test]
+fn estimates_keep_their_schema_and_identities() {
+    let validator = validator("estimate.json");
+    for (i, deployment) in DEPLOYMENTS.iter().enumerate() {
+        // every deployment with two workloads, so that each workload meets four deployments
+        for workload in [WORKLOADS[i % 8], WORKLOADS[(i + 3 + i / 8) % 8]] {
+            let question = format!("estimate {deployment}{workload}");
+            identities(&check(&validator, &question), &question);
+        }
+    }
+    let images = "estimate qwen2.5-vl-3b-instruct --gpu rtx-4090 --images 2 --image-size 640x480";
+    let answer = check(&validator, images);
+    assert!(number(&answer, "/inputs/input_len") > 1024.0 && number(&answer, "/latency/image_s") > 0.0);
+    identities(&answer, images);
+}
+
+fn identities(answer: &Value, question: &str) {
+    let get = |pointer: &str| number(answer, pointer);
+    let [ttft, itl, e2e] = ["ttft_s", "itl_s", "e2e_s"].map(|key| get(&format!("/latency/{key}")));
+    let n = get("/inputs/output_len");
+    assert!(close(e2e, ttft + (n - 1.0) * itl), "{question}: E2E = TTFT + (N − 1)·ITL");
+    let tpot = match answer.pointer("/inputs/tpot_definition").and_then(Value::as_str).unwrap() {
+        "vllm" => itl,
+        "per-token" => (e2e - ttft) / n,
+        _ => e2e / n,
+    };
+    assert!(close(get("/latency/tpot_s"), tpot), "{question}: TPOT");
+    let parts = [
+        "queue_s",
+        "prefill_s",
+        "first_token_overhead_s",
+        "image_s",
+        "kv_load_s",
+        "network_s",
+        "cold_start_s",
+    ];
+    let sum: f64 = parts.iter().map(|part| get(&format!("/latency/{part}"))).sum();
+    assert!(close(ttft, sum), "{question}: TTFT is the sum of its parts");
+    for key in ["ttft_s", "tpot_s", "e2e_s"] {
+        let [low, high] = ["0", "1"].map(|end| get(&format!("/intervals/{key}/{end}")));
+        let value = get(&format!("/latency/{key}"));
+        assert!(low <= value && value <= high, "{question}: {key} lies in its interval");
+    }
+    let total = |phase: &str| -> f64 {
+        let lines = answer.pointer(&format!("/breakdown/{phase}")).and_then(Value::as_array).unwrap();
+        lines.iter().map(|line| number(line, "/seconds")).sum()
+    };
+    assert!(close(total("prefill"), get("/latency/prefill_s")), "{question}: prefill lines sum up");
+    if answer.pointer("/inputs/batch_size").is_some() {
+        assert!((total("decode") - itl).abs() <= 1e-9, "{question}: decode lines sum up");
+    }
+    assert_eq!(answer.pointer("/memory/fits").unwrap() == true, answer["memory"]["reason"].is_null());
+}
+
+#[test]
+fn the_schemas_are_strict() {
+    let validator = validator("estimate.json");
+    let answer = answer("estimate llama-3.1-8b --gpu h100-sxm");
+    let spoilt = |pointer: &str, value: Value| {
+        let mut answer = answer.clone();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        answer.pointer_mut(parent).unwrap()[key] = value;
+        !validator.is_valid(&answer)
+    };
+    assert!(validator.is_valid(&answer));
+    assert!(spoilt("/latency/ttft_s", Value::Null) && spoilt("/latency/ttft_s", "0.1".into()));
+    assert!(spoilt("/memory/unheard_of", 1.into()) && spoilt("/unheard_of", 1.into()));
+    assert!(spoilt("/breakdown/prefill/0/bound", "magic".into()) && spoilt("/schema_version", 2.into()));
+}
+
+#[test]
+fn memory_keeps_its_schema_and_adds_up() {
+    let validator = validator("memory.json");
+    for deployment in DEPLOYMENTS {
+        let answer = check(&validator, &format!("memory {deployment}"));
+        let bytes = |key: &str| number(&answer, &format!("/memory/{key}"));
+        let fits = answer.pointer("/memory/fits").unwrap() == true;
+        assert_eq!(fits, bytes("shortfall_bytes_per_gpu") == 0.0, "{deployment}");
+        if fits {
+            assert!(
+                bytes("weights_bytes_per_gpu") + bytes("kv_cache_bytes_per_gpu")
+                    <= bytes("capacity_bytes_per_gpu"),
+                "{deployment}"
+            );
+            assert!(bytes("max_context_tokens") >= 1.0 && bytes("max_concurrency") > 0.0, "{deployment}");
+        }
+    }
+}
+
+#[test]
+fn catalogs_keep_their_schemas() {
+    let models = check(&validator("models-list.json"), "models list");
+    let gpus = check(&validator("gpus-list.json"), "gpus list");
+    let (show_model, show_gpu) = (validator("models-show.json"), validator("gpus-show.json"));
+    for id in models.as_array().unwrap().iter().step_by(12).map(|m| m["id"].as_str().unwrap()) {
+        let shown = check(&show_model, &format!("models show {id}"));
+        let total: f64 =
+            shown["parameters"]["by_class"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+        assert!(close(total, number(&shown, "/parameters/total")), "{id}");
+    }
+    for id in gpus.as_array().unwrap().iter().step_by(8).map(|g| g["id"].as_str().unwrap()) {
+        check(&show_gpu, &format!("gpus show {id}"));
+    }
+}
+
+#[test]
+fn every_key_of_every_schema_is_described() {
+    fn described(schema: &Value, at: &str) {
+        let Some(map) = schema.as_object() else { return };
+        if let Some(properties) = map.get("properties").and_then(Value::as_object) {
+            for (key, inner) in properties {
+                let own = inner.get("description").is_some();
+                let target = inner.get("$ref").and_then(Value::as_str).is_some();
+                assert!(own || target, "{at}.{key} has no description");
+                described(inner, &format!("{at}.{key}"));
+            }
+        }
+        for (key, inner) in map.get("$defs").and_then(Value::as_object).into_iter().flatten() {
+            described(inner, &format!("{at}#{key}"));
+        }
+        if let Some(items) = map.get("items") {
+            described(items, &format!("{at}[]"));
+        }
+    }
+    for name in ["estimate", "memory", "models-show", "models-list", "gpus-show", "gpus-list"]
+        .map(|n| format!("{n}.json"))
+    {
+        let schema = schema(&name);
+        assert!(jsonschema::meta::is_valid(&schema), "{name}");
+        described(&schema, &name);
+    }
+}
