@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use super::cost::{Cost, CostInputs};
 use super::interval::{Intervals, Regime};
-use crate::memory::{MemoryError, MemoryReport, memory};
+use crate::memory::{MemoryError, MemoryReport, occupancy};
 use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
 use crate::time::Line;
 use crate::work::Overrides;
@@ -268,7 +268,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
         parallel: gpus > 1,
         closed_loop: matches!(workload.load, Load::Concurrency(n) if n > 1),
     };
-    let memory = memory(model, accelerator, deployment)?;
+    let memory = occupancy(model, accelerator, deployment)?;
     let mut warnings = model.warnings.clone();
     warnings.extend(formats.warnings.iter().cloned());
     warnings.extend(capacity_warning(&memory, workload, rows / f64::from(deployment.parallelism.dp)));

@@ -56,7 +56,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine at the newest version whose rules are known.
+    /// An engine at the newest version whose memory rules were held to a start-up log (vLLM) or whose
+    /// sources were read (the others).
     #[must_use]
     pub fn newest(kind: EngineKind) -> Self {
         let version = match kind {
