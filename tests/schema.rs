@@ -26,10 +26,14 @@ fn validator(name: &str) -> Validator {
     jsonschema::options().with_registry(&registry).build(&schema(name)).unwrap()
 }
 
-fn answer(arguments: &str) -> Value {
+fn foretoken(arguments: &str) -> Command {
     let mut command = Command::cargo_bin("foretoken").unwrap();
     command.env_clear().args(arguments.split(' ')).arg("--json");
-    let output = command.assert().success().get_output().stdout.clone();
+    command
+}
+
+fn answer(arguments: &str) -> Value {
+    let output = foretoken(arguments).assert().success().get_output().stdout.clone();
     serde_json::from_slice(&output).unwrap()
 }
 
@@ -131,6 +135,32 @@ fn identities(answer: &Value, question: &str) {
         assert!((total("decode") - itl).abs() <= 1e-9, "{question}: decode lines sum up");
     }
     assert_eq!(answer.pointer("/memory/fits").unwrap() == true, answer["memory"]["reason"].is_null());
+}
+
+#[test]
+fn every_model_and_every_accelerator_answers_by_schema() {
+    let estimates = validator("estimate.json");
+    let ids = |list: &str| -> Vec<String> {
+        let all = answer(list);
+        all.as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect()
+    };
+    for model in ids("models list") {
+        check(&estimates, &format!("estimate {model} --gpu b300-sxm --batch-size 3"));
+    }
+    let mut answered = 0;
+    for gpu in ids("gpus list") {
+        let question = format!("estimate qwen3-8b --gpu {gpu} --concurrency 3 --engine transformers");
+        let output = foretoken(&question).output().unwrap();
+        if output.status.success() {
+            check(&estimates, &question);
+            answered += 1;
+        } else {
+            // a peak that nobody published
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.code() == Some(2) && message.contains("`peak_tflops."), "{message}");
+        }
+    }
+    assert!(answered >= 90, "{answered}");
 }
 
 #[test]

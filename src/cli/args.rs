@@ -8,7 +8,9 @@ use crate::spec::catalog::{self, Directories};
 use crate::spec::check_deployment;
 use crate::spec::deployment::EngineKind;
 use crate::spec::launch_line;
-use crate::spec::{Accelerator, Deployment, Engine, Load, ModelSpec, Parallelism, SpecError, Workload};
+use crate::spec::{
+    Accelerator, DataType, Deployment, Engine, Load, ModelSpec, Parallelism, SpecError, Workload,
+};
 use crate::units::{GIB, Seconds, parse_bandwidth, parse_bytes, parse_duration, parse_number};
 
 /// vLLM's short flags of several letters, which no POSIX parser reads.
@@ -115,6 +117,17 @@ pub(super) fn image_size(text: &str) -> Result<[u32; 2], String> {
         .ok_or_else(|| "write width x height in pixels, each in 1..=65536, like 1024x768".into())
 }
 
+/// A data type, or `auto`: as the checkpoint says.
+#[derive(Debug, Clone, Copy)]
+struct Choice(Option<DataType>);
+
+fn data_type(text: &str) -> Result<Choice, String> {
+    match text {
+        "auto" => Ok(Choice(None)),
+        _ => text.parse().map(|d| Choice(Some(d))).map_err(|e: SpecError| e.to_string()),
+    }
+}
+
 /// A duration; a bare number is milliseconds.
 pub(super) fn duration(text: &str) -> Result<Seconds, String> {
     parse_duration(text).map_err(|e| e.to_string())
@@ -155,14 +168,14 @@ pub(super) struct DeploymentArgs {
     #[arg(long, visible_alias = "backend", default_value = "vllm", help_heading = "Deployment")]
     engine: String,
     /// Data type of unquantised weights and activations.
-    #[arg(long, default_value = "auto", help_heading = "Deployment")]
-    dtype: String,
+    #[arg(long, value_parser = data_type, default_value = "auto", help_heading = "Deployment")]
+    dtype: Choice,
     /// Quantisation of the linear layers: fp8, fp8_block, int8, int4/awq/gptq, nvfp4, mxfp4, q4_k_m …
-    #[arg(long, default_value = "auto", help_heading = "Deployment")]
-    quantization: String,
+    #[arg(long, value_parser = data_type, default_value = "auto", help_heading = "Deployment")]
+    quantization: Choice,
     /// Data type of the KV cache.
-    #[arg(long, default_value = "auto", help_heading = "Deployment")]
-    kv_cache_dtype: String,
+    #[arg(long, value_parser = data_type, default_value = "auto", help_heading = "Deployment")]
+    kv_cache_dtype: Choice,
     /// Longest request in tokens.
     #[arg(long, value_parser = positive, help_heading = "Deployment")]
     max_model_len: Option<u64>,
@@ -209,12 +222,11 @@ impl DeploymentArgs {
             }
             text => text.parse()?,
         };
-        let auto = |text: &str| (text != "auto").then(|| text.parse()).transpose();
         let deployment = Deployment {
             parallelism: self.parallelism(count)?,
-            data_type: auto(&self.dtype)?,
-            quantization: auto(&self.quantization)?,
-            kv_cache_data_type: auto(&self.kv_cache_dtype)?,
+            data_type: self.dtype.0,
+            quantization: self.quantization.0,
+            kv_cache_data_type: self.kv_cache_dtype.0,
             max_model_len: self.max_model_len,
             max_num_seqs: self.max_num_seqs,
             max_num_batched_tokens: self.max_num_batched_tokens,

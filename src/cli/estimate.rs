@@ -15,7 +15,7 @@ use crate::work::Overrides;
 
 /// Arguments of `estimate`.
 #[derive(Debug, Args)]
-#[command(args_override_self = true, allow_negative_numbers = true)]
+#[command(args_override_self = true, allow_negative_numbers = true, after_long_help = super::AFTER_HELP)]
 pub(super) struct EstimateArgs {
     #[command(flatten)]
     deployment: DeploymentArgs,

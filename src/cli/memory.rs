@@ -10,7 +10,7 @@ use crate::spec::Formats;
 
 /// Arguments of `memory`.
 #[derive(Debug, Args)]
-#[command(args_override_self = true, allow_negative_numbers = true)]
+#[command(args_override_self = true, allow_negative_numbers = true, after_long_help = super::AFTER_HELP)]
 pub(super) struct MemoryArgs {
     #[command(flatten)]
     deployment: DeploymentArgs,

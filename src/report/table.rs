@@ -39,13 +39,19 @@ fn table(section: &Section) -> String {
     }
     table.discover_columns();
     for (index, column) in table.column_iter_mut().enumerate() {
-        let numeric = section.rows.iter().filter_map(|r| r.get(index)).all(|cell| {
-            let bare = cell.trim_start_matches(['-', '$']);
-            cell.is_empty() || (bare.starts_with(|c: char| c.is_ascii_digit()) && !cell.starts_with("--"))
-        });
+        let numeric = section.rows.iter().filter_map(|r| r.get(index)).all(|cell| is_quantity(cell));
         if index > 0 && numeric && !section.header.is_empty() {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table.trim_fmt()
+}
+
+/// A number, perhaps with its unit, or two of them (`24.4 ms – 69.1 ms`); a sentence that starts with a
+/// digit is none, nor is a flag.
+fn is_quantity(cell: &str) -> bool {
+    let bare = cell.trim_start_matches(['-', '$']);
+    let words = cell.split_whitespace().filter(|w| w.starts_with(char::is_alphabetic)).count();
+    cell.is_empty()
+        || (bare.starts_with(|c: char| c.is_ascii_digit()) && !cell.starts_with("--") && words <= 2)
 }

@@ -18,6 +18,7 @@ const LARGEST_TP: u32 = 64;
 pub fn check_deployment(model: &ModelSpec, deployment: &Deployment) -> Result<(), SpecError> {
     check_degrees(model, deployment)?;
     check_budgets(deployment)?;
+    check_formats(deployment)?;
     // Rescaled positions count, but Gemma 3's length already includes them (vLLM `_get_and_verify_max_len`).
     let stretched = model.rotary_positions.filter(|_| !model.architecture.starts_with("gemma3"));
     if let (Some(length), Some(longest)) =
@@ -173,6 +174,26 @@ fn check_budgets(deployment: &Deployment) -> Result<(), SpecError> {
     Ok(())
 }
 
+/// `--dtype` is for what is not quantised; GGUF types in the KV cache are llama.cpp's.
+fn check_formats(deployment: &Deployment) -> Result<(), SpecError> {
+    if let Some(wanted) = deployment.data_type
+        && !matches!(wanted, DataType::Bf16 | DataType::Fp16 | DataType::Fp32)
+    {
+        return Err(SpecError::Usage(format!(
+            "--dtype {wanted} must be bf16, fp16 or fp32; {wanted} weights are asked for with --quantization {wanted}"
+        )));
+    }
+    if let Some(cache) = deployment.kv_cache_data_type.filter(|c| c.is_gguf())
+        && !matches!(deployment.engine.kind, EngineKind::Llamacpp | EngineKind::Ideal)
+    {
+        return Err(SpecError::Usage(format!(
+            "--kv-cache-dtype {cache} is a type of llama.cpp, not of {}; use fp8 or bf16, or --engine llamacpp",
+            deployment.engine.kind.name()
+        )));
+    }
+    Ok(())
+}
+
 fn listed(values: impl Iterator<Item = u32>) -> String {
     let all: Vec<String> = values.map(|v| v.to_string()).collect();
     all.join(", ")
@@ -230,6 +251,14 @@ mod tests {
         assert!(refusal(|d| (d.parallelism.dp, d.parallelism.ep) = (3, 3)).contains("1, 2, 4, 8 do"));
         assert!(refusal(|d| d.parallelism.ep = 2).contains("1 × 1 = 1 ranks"));
         assert!(refusal(|d| d.parallelism.dp = 0).contains("--data-parallel-size 0"));
+    }
+
+    #[test]
+    fn formats() {
+        assert!(refusal(|d| d.data_type = Some(DataType::Int4)).contains("--quantization int4"));
+        assert_eq!(refusal(|d| d.data_type = Some(DataType::Fp16)), "");
+        assert!(refusal(|d| d.kv_cache_data_type = Some(DataType::Q8_0)).contains("--engine llamacpp"));
+        assert_eq!(refusal(|d| d.kv_cache_data_type = Some(DataType::Fp8)), "");
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl FromStr for DataType {
                     kind: "data type",
                     name: text.into(),
                     similar: super::similar(lower, Self::ALL.iter().map(|d| d.name())),
-                    fix: "known are bf16, fp16, fp32, fp8, fp8_block, int8, int4, nvfp4, mxfp4 and the GGUF types".into(),
+                    fix: "known are bf16, fp16, fp32, fp8, fp8_block, int8, int4 (awq, gptq), nvfp4, mxfp4 and the GGUF types".into(),
                 });
             }
         })
