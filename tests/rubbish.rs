@@ -203,6 +203,19 @@ fn launch_lines_with_mistakes() {
     }
 }
 
+#[test]
+fn messages_are_short_and_plain() {
+    let long = "a".repeat(100_000);
+    for arguments in [
+        ["estimate", &long, "--gpu", "h100"],
+        ["estimate", "llama-3.1-8b", "--gpu", &long],
+        ["estimate", "lla\nma\u{1b}[31m", "--gpu", "h100"],
+    ] {
+        let message = refusal(Path::new("."), &arguments.map(OsString::from), 2);
+        assert!(message.len() < 2000 && !message.contains('\u{1b}'), "{}", message.len());
+    }
+}
+
 /// A directory of files that are no models.
 fn litter() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -273,6 +286,7 @@ fn files_that_are_no_models() {
         &[
             ("models import cut.json", &["cut.json"]),
             ("models import unet.json --id x", &["diffusion"]),
+            ("models import object.json --parameters many", &["--parameters", "many"]),
             ("gpus show negative.toml", &["negative.toml", "memory_bandwidth_gb_per_s", "-300", "above 0"]),
             ("estimate llama-3.1-8b --gpu negative.toml", &["memory_bandwidth_gb_per_s"]),
             ("gpus show ./empty.toml", &["./empty.toml", "`id`"]),
@@ -322,6 +336,21 @@ fn a_closed_stdout_is_no_panic() {
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
     }
+}
+
+/// A full disk behind stdout is said.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_stdout_is_an_error() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = std::process::Command::new(assert_cmd::cargo::cargo_bin("foretoken"))
+        .args(ESTIMATE)
+        .stdout(full)
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(message.starts_with("error: standard output: cannot be written"), "{message}");
 }
 
 #[cfg(unix)]

@@ -52,7 +52,8 @@ pub(super) fn normalise(
     Ok((out, notes))
 }
 
-fn whole(text: &str) -> Result<u64, String> {
+/// A whole number from 0 on.
+pub(super) fn whole(text: &str) -> Result<u64, String> {
     parse_number(text).map_err(|e| e.to_string())
 }
 

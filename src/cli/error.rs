@@ -28,11 +28,26 @@ impl From<MemoryError> for CliError {
     }
 }
 
+/// Longest word of a message in characters: names are quoted as given, but not whole files.
+const LONGEST_WORD: usize = 400;
+
+/// The message without line breaks and other control characters, words of no end shortened.
+fn one_line(message: &str) -> String {
+    let words = message.split_whitespace().map(|word| {
+        let mut visible = word.chars().filter(|c| !c.is_control());
+        let mut short: String = visible.by_ref().take(LONGEST_WORD).collect();
+        if visible.next().is_some() {
+            short.push('…');
+        }
+        short
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 impl CliError {
     /// Prints one line to stderr and gives the exit code.
     pub(super) fn report(&self) -> ExitCode {
-        let one_line = self.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        eprintln!("error: {one_line}");
+        eprintln!("error: {}", one_line(&self.to_string()));
         ExitCode::from(match self {
             Self::Input(_) => 2,
             Self::Runtime(_) => 1,

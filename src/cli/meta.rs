@@ -2,9 +2,9 @@
 
 use clap::Args;
 use clap_complete::Shell;
-use std::io::Write;
 
 use super::CliError;
+use super::output::to_stdout;
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
@@ -16,18 +16,11 @@ pub(super) struct CompletionsArgs {
 pub(super) fn completions(arguments: &CompletionsArgs, command: &mut clap::Command) -> Result<(), CliError> {
     let mut script = vec![];
     clap_complete::generate(arguments.shell, command, "foretoken", &mut script);
-    print(&script)
+    to_stdout(&script)
 }
 
 pub(super) fn man(command: clap::Command) -> Result<(), CliError> {
     let mut page = vec![];
     clap_mangen::Man::new(command).render(&mut page).map_err(|e| CliError::Runtime(e.to_string()))?;
-    print(&page)
-}
-
-fn print(bytes: &[u8]) -> Result<(), CliError> {
-    match std::io::stdout().write_all(bytes) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Runtime(e.to_string())),
-        _ => Ok(()),
-    }
+    to_stdout(&page)
 }

@@ -5,6 +5,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::args::whole;
+use super::output::to_stdout;
 use super::{CliError, Context};
 use crate::answer::summarise_model;
 use crate::report;
@@ -42,7 +44,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "ORG/NAME")]
     hf_id: Option<String>,
     /// Published parameter count, which must agree to the unit and so confirms what had to be assumed.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole, value_name = "N")]
     parameters: Option<u64>,
     /// Directory or .toml file to write [default: print the text].
     #[arg(short, long, value_name = "PATH")]
@@ -112,10 +114,7 @@ fn write(arguments: &ImportArgs) -> Result<(), CliError> {
     }
     let text = to_toml(&spec)?;
     let Some(output) = &arguments.output else {
-        return match std::io::stdout().write_all(text.as_bytes()) {
-            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Runtime(e.to_string())),
-            _ => Ok(()),
-        };
+        return to_stdout(text.as_bytes());
     };
     let path = if output.is_dir() { output.join(format!("{}.toml", spec.id)) } else { output.clone() };
     let mut options = OpenOptions::new();

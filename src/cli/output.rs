@@ -69,9 +69,16 @@ impl Output {
                 eprintln!("warning: {warning}");
             }
         }
-        match std::io::stdout().write_all(format.render(report).as_bytes()) {
-            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Runtime(e.to_string())),
-            _ => Ok(()),
+        to_stdout(format.render(report).as_bytes())
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+pub(super) fn to_stdout(bytes: &[u8]) -> Result<(), CliError> {
+    match std::io::stdout().write_all(bytes) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::Runtime(format!("standard output: cannot be written: {e}; check where it leads")))
         }
+        _ => Ok(()),
     }
 }
