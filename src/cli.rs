@@ -82,7 +82,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     for note in notes {
-        eprintln!("note: {note}");
+        output::to_stderr(&format!("note: {note}"));
     }
     let context = Context {
         directories: Directories::from_environment().with_hardware(cli.hardware_dir),

@@ -338,6 +338,28 @@ fn a_closed_stdout_is_no_panic() {
     }
 }
 
+/// Nor is a closed stderr.
+#[cfg(unix)]
+#[test]
+fn a_closed_stderr_is_no_panic() {
+    for (arguments, code) in [
+        (["estimate", "nonsense", "--gpu", "h100-sxm"], 2),
+        (["estimate", "qwen3-8b", "--gpu", "h100-smx"], 2),
+        (["estimate", "llama-3.1-70b", "--gpu", "t4"], 0),
+        (["estimate", "llama-3.1-8b", "--gpu", "--json"], 2),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = std::process::Command::new(assert_cmd::cargo::cargo_bin("foretoken"))
+            .args(arguments)
+            .stdout(std::process::Stdio::null())
+            .stderr(writer)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
+
 /// A full disk behind stdout is said.
 #[cfg(target_os = "linux")]
 #[test]

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::output::to_stderr;
 use crate::memory::MemoryError;
 use crate::spec::SpecError;
 
@@ -47,7 +48,7 @@ fn one_line(message: &str) -> String {
 impl CliError {
     /// Prints one line to stderr and gives the exit code.
     pub(super) fn report(&self) -> ExitCode {
-        eprintln!("error: {}", one_line(&self.to_string()));
+        to_stderr(&format!("error: {}", one_line(&self.to_string())));
         ExitCode::from(match self {
             Self::Input(_) => 2,
             Self::Runtime(_) => 1,

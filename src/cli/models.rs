@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::args::whole;
-use super::output::to_stdout;
+use super::output::{to_stderr, to_stdout};
 use super::{CliError, Context};
 use crate::answer::summarise_model;
 use crate::report;
@@ -110,7 +110,7 @@ fn write(arguments: &ImportArgs) -> Result<(), CliError> {
     };
     let spec = import(&arguments.path, identity)?;
     for warning in &spec.warnings {
-        eprintln!("warning: {warning}");
+        to_stderr(&format!("warning: {warning}"));
     }
     let text = to_toml(&spec)?;
     let Some(output) = &arguments.output else {

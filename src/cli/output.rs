@@ -66,11 +66,16 @@ impl Output {
         let format = if self.json { Format::Json } else { self.format.into() };
         if format != Format::Json && format != Format::Jsonl {
             for warning in &report.warnings {
-                eprintln!("warning: {warning}");
+                to_stderr(&format!("warning: {warning}"));
             }
         }
         to_stdout(format.render(report).as_bytes())
     }
+}
+
+/// Writes a line to standard error; when nobody reads it there is nobody left to tell.
+pub(super) fn to_stderr(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.
