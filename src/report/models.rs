@@ -35,7 +35,7 @@ pub fn model_list(models: &[ModelSummary]) -> Report {
     };
     Report {
         footer: vec![format!(
-            "{} models; any other config.json, directory or .gguf is read directly.",
+            "{} of the catalog; any other config.json, directory or .gguf is read directly.",
             models.len()
         )],
         sections: vec![section],
