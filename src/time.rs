@@ -4,6 +4,7 @@
 
 mod coefficients;
 mod engine;
+mod hardware;
 mod kernel;
 mod line;
 mod soft_roofline;
@@ -11,6 +12,7 @@ mod step;
 
 pub use coefficients::{CoefficientError, Coefficients, OperatorClass};
 pub use engine::EngineTerms;
+pub use hardware::Hardware;
 pub use kernel::{Device, Launch};
 pub use line::{Bound, Line};
 pub use soft_roofline::{SoftRoofline, TwoRegime};

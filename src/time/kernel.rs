@@ -1,6 +1,7 @@
 //! A device ready to time operators: peaks and bandwidths looked up once, coefficients chosen.
 
 use super::coefficients::{CoefficientError, Coefficients, OperatorClass};
+use super::hardware::Hardware;
 use super::line::{Bound, Line, Source};
 use crate::spec::{Accelerator, DataType};
 use crate::units::{Bytes, Flops, Seconds};
@@ -15,19 +16,11 @@ pub enum Launch {
     Eager,
 }
 
-/// Bandwidth of a host link where the accelerator's file names none: PCIe 3.0 x16 per direction.
-const DEFAULT_HOST_LINK: f64 = 15.75e9;
-
 /// An accelerator with its coefficients.
 #[derive(Debug, Clone)]
 pub struct Device {
     coefficients: Coefficients,
-    /// Peak operations per second by data type; 0 where unknown.
-    peaks: [f64; DataType::ALL.len()],
-    bandwidth: f64,
-    multiprocessors: f64,
-    link: f64,
-    host_link: f64,
+    hardware: Hardware,
 }
 
 impl Device {
@@ -42,19 +35,7 @@ impl Device {
     /// The same with given coefficients.
     #[must_use]
     pub fn with(accelerator: &Accelerator, coefficients: Coefficients) -> Self {
-        let mut peaks = [0.0; DataType::ALL.len()];
-        for (slot, data_type) in peaks.iter_mut().zip(DataType::ALL) {
-            *slot = accelerator.peak(*data_type).map_or(0.0, |p| p.0);
-        }
-        let host_link = accelerator.pcie_bandwidth().map_or(DEFAULT_HOST_LINK, |b| b.0);
-        Self {
-            coefficients,
-            peaks,
-            bandwidth: accelerator.memory_bandwidth().0,
-            multiprocessors: accelerator.multiprocessors.as_ref().map_or(0.0, |m| m.value),
-            link: accelerator.interconnect_bandwidth().map_or(host_link, |b| b.0),
-            host_link,
-        }
+        Self { coefficients, hardware: Hardware::of(accelerator) }
     }
 
     /// Where the coefficients came from.
@@ -72,13 +53,13 @@ impl Device {
     /// Peak operations per second of a data type; 0 where unknown.
     #[must_use]
     pub fn peak(&self, data_type: DataType) -> f64 {
-        self.peaks[data_type as usize]
+        self.hardware.peak(data_type)
     }
 
     /// Peak memory bandwidth in bytes per second.
     #[must_use]
     pub fn bandwidth(&self) -> f64 {
-        self.bandwidth
+        self.hardware.bandwidth
     }
 
     /// Time of all executions of an operator.
@@ -107,7 +88,7 @@ impl Device {
         }
         let host = operator.traffic.host.0;
         if host > 0.0 {
-            return (host / (0.85 * self.host_link), Bound::Link);
+            return (host / (0.85 * self.hardware.host_link), Bound::Link);
         }
         let form = self.coefficients.form(OperatorClass::of(operator));
         let mut bytes = operator.traffic.memory().0;
@@ -115,7 +96,7 @@ impl Device {
             bytes /= self.occupancy(rows, context, kv_heads);
         }
         let [mut fixed, compute, memory, mut total] =
-            form.seconds(operator.flops.0, self.peak(operator.math), bytes, self.bandwidth);
+            form.seconds(operator.flops.0, self.peak(operator.math), bytes, self.hardware.bandwidth);
         if operator.shape == Shape::Elementwise && operator.launches > 1.0 {
             // several small kernels, each with its own latency
             total += fixed * (operator.launches - 1.0);
@@ -134,11 +115,11 @@ impl Device {
     /// Share of the multiprocessors that a decode-attention kernel keeps busy: one block per row, KV
     /// head and split of 256 positions, two blocks filling a multiprocessor (EQUATIONS section 3, unit5).
     fn occupancy(&self, rows: f64, context: f64, kv_heads: f64) -> f64 {
-        if self.multiprocessors <= 0.0 {
+        if self.hardware.multiprocessors <= 0.0 {
             return 1.0;
         }
         let blocks = rows * kv_heads * (context / 256.0).max(1.0);
-        (2.0 * blocks / self.multiprocessors).clamp(1e-3, 1.0)
+        (2.0 * blocks / self.hardware.multiprocessors).clamp(1e-3, 1.0)
     }
 
     fn collective(&self, kind: Collective, ranks: f64, message: f64) -> (f64, Bound) {
@@ -151,7 +132,7 @@ impl Device {
             Collective::AllGather | Collective::AllToAll => share * message,
             Collective::SendReceive => message,
         };
-        let [fixed, transfer] = self.coefficients.link.seconds(bytes, ranks, self.link);
+        let [fixed, transfer] = self.coefficients.link.seconds(bytes, ranks, self.hardware.link);
         (fixed + transfer, if fixed > transfer { Bound::Latency } else { Bound::Link })
     }
 

@@ -1,0 +1,48 @@
+//! What a kernel-time form needs of an accelerator, looked up once.
+
+use crate::spec::{Accelerator, DataType};
+
+/// Bandwidth of a host link where the accelerator's file names none: PCIe 3.0 x16 per direction.
+const DEFAULT_HOST_LINK: f64 = 15.75e9;
+
+/// Peaks and bandwidths of an accelerator in SI units; 0 where unknown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hardware {
+    peaks: [f64; DataType::ALL.len()],
+    /// Peak memory bandwidth in bytes per second.
+    pub bandwidth: f64,
+    /// Streaming multiprocessors or compute units.
+    pub multiprocessors: f64,
+    /// Last-level cache in bytes.
+    pub cache: f64,
+    /// Scale-up link in bytes per second and direction; the host link where there is none.
+    pub link: f64,
+    /// Host link in bytes per second and direction.
+    pub host_link: f64,
+}
+
+impl Hardware {
+    /// Looks the values up.
+    #[must_use]
+    pub fn of(accelerator: &Accelerator) -> Self {
+        let mut peaks = [0.0; DataType::ALL.len()];
+        for (slot, data_type) in peaks.iter_mut().zip(DataType::ALL) {
+            *slot = accelerator.peak(*data_type).map_or(0.0, |p| p.0);
+        }
+        let host_link = accelerator.pcie_bandwidth().map_or(DEFAULT_HOST_LINK, |b| b.0);
+        Self {
+            peaks,
+            bandwidth: accelerator.memory_bandwidth().0,
+            multiprocessors: accelerator.multiprocessors.as_ref().map_or(0.0, |m| m.value),
+            cache: accelerator.l2_cache_mb.as_ref().map_or(0.0, |m| m.value * 1e6),
+            link: accelerator.interconnect_bandwidth().map_or(host_link, |b| b.0),
+            host_link,
+        }
+    }
+
+    /// Peak operations per second of a data type; 0 where unknown.
+    #[must_use]
+    pub fn peak(&self, data_type: DataType) -> f64 {
+        self.peaks[data_type as usize]
+    }
+}
