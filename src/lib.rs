@@ -6,6 +6,7 @@
 //! `docs/DESIGN.md` draws the house.
 
 pub mod answer;
+pub mod calibrate;
 pub mod cli;
 pub mod memory;
 pub mod report;

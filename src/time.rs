@@ -2,8 +2,10 @@
 //! bounds it and where the coefficients came from. Nothing here knows a model's name or an
 //! engine's scheduler.
 
+pub mod calibration;
 mod coefficients;
 mod engine;
+pub mod forms;
 mod hardware;
 mod kernel;
 mod line;

@@ -1,0 +1,7 @@
+//! From measurements to coefficients. Nothing here is needed to predict.
+
+pub mod fit;
+pub mod gemm;
+pub mod heldout;
+pub mod samples;
+pub mod statistics;

@@ -1,0 +1,292 @@
+//! Bounded, robust, deterministic least squares on the logarithm of times.
+//!
+//! Minimises Σ ρ(ln(t̂ᵢ/tᵢ)) over ln c within bounds, with the soft-L1 loss
+//! ρ(r) = 2s²(√(1 + (r/s)²) − 1), s = 0.1: quadratic for small residuals, linear for outliers.
+//! Levenberg–Marquardt with iteratively reweighted residuals, several starts.
+//!
+//! Reference: Nocedal, Wright, "Numerical Optimization", 2nd ed., §10.3; the loss is that of
+//! SciPy's `least_squares(loss="soft_l1")`.
+
+use nalgebra::{DMatrix, DVector};
+
+use crate::time::Hardware;
+use crate::time::forms::{Coefficient, Form, Grid};
+
+/// Scale s of the loss: residuals beyond 10 % count as outliers.
+const LOSS_SCALE: f64 = 0.1;
+/// Most rows that coefficients are fitted on; more add time and no accuracy.
+const MOST_ROWS: usize = 2500;
+/// Starts beside the form's own.
+const EXTRA_STARTS: usize = 3;
+/// Fewest rows per coefficient.
+const ROWS_PER_COEFFICIENT: usize = 2;
+
+/// Why a class could not be fitted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FitError {
+    /// Too few rows for the number of coefficients.
+    #[error("{rows} samples are too few for {coefficients} coefficients; at least {needed} are needed")]
+    TooFew {
+        /// Rows given.
+        rows: usize,
+        /// Coefficients of the form.
+        coefficients: usize,
+        /// Rows needed.
+        needed: usize,
+    },
+    /// All rows look the same.
+    #[error("all {rows} samples took the same time; vary the shapes")]
+    Degenerate {
+        /// Rows given.
+        rows: usize,
+    },
+    /// A time that is none.
+    #[error("sample {row}: {value} is no time; remove it")]
+    NoTime {
+        /// Index of the row.
+        row: usize,
+        /// Its value in seconds.
+        value: f64,
+    },
+}
+
+/// A sample: a shape and its measured time in seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<I> {
+    /// Shape.
+    pub input: I,
+    /// Measured seconds.
+    pub seconds: f64,
+    /// Shapes of one group are left out together when the error is estimated.
+    pub group: u64,
+}
+
+/// Fits the coefficients of a form.
+///
+/// # Errors
+/// When samples are too few, degenerate or hold times that are none.
+pub fn fit<F: Form>(rows: &[Row<F::Input>], hardware: &Hardware) -> Result<Vec<f64>, FitError> {
+    let needed = ROWS_PER_COEFFICIENT * F::COEFFICIENTS.len();
+    if rows.len() < needed {
+        return Err(FitError::TooFew { rows: rows.len(), coefficients: F::COEFFICIENTS.len(), needed });
+    }
+    if let Some((row, bad)) = rows.iter().enumerate().find(|(_, r)| !(r.seconds > 0.0 && r.seconds < 1e6)) {
+        return Err(FitError::NoTime { row, value: bad.seconds });
+    }
+    let first = rows.first().map_or(0.0, |r| r.seconds);
+    if rows.iter().all(|r| (r.seconds / first - 1.0).abs() < 1e-3) {
+        return Err(FitError::Degenerate { rows: rows.len() });
+    }
+    let chosen = subsample(rows, MOST_ROWS);
+    let residuals = |u: &[f64], out: &mut [f64]| {
+        let c: Vec<f64> = u.iter().map(|x| x.exp()).collect();
+        for (slot, row) in out.iter_mut().zip(&chosen) {
+            let predicted = F::seconds(&c, &row.input, hardware);
+            *slot =
+                if predicted > 0.0 && predicted.is_finite() { (predicted / row.seconds).ln() } else { 50.0 };
+        }
+    };
+    let best = starts(F::COEFFICIENTS)
+        .into_iter()
+        .map(|start| descend(F::COEFFICIENTS, start, chosen.len(), &residuals))
+        .min_by(|a, b| a.1.total_cmp(&b.1));
+    Ok(best.map(|(u, _)| u.into_iter().map(f64::exp).collect()).unwrap_or_default())
+}
+
+/// Every ⌈n/most⌉-th row after a fixed shuffle, so that all regions stay represented.
+fn subsample<I: Copy>(rows: &[Row<I>], most: usize) -> Vec<Row<I>> {
+    if rows.len() <= most {
+        return rows.to_vec();
+    }
+    let mut order: Vec<(u64, usize)> = (0..rows.len()).map(|i| (mix(i as u64), i)).collect();
+    order.sort_unstable();
+    order.truncate(most);
+    order.into_iter().filter_map(|(_, i)| rows.get(i).copied()).collect()
+}
+
+/// SplitMix64: a fixed permutation of 64-bit numbers (Steele, Lea, Flood, OOPSLA 2014).
+#[must_use]
+pub fn mix(x: u64) -> u64 {
+    let mut z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The form's own start and points drawn uniformly in the logarithm within the bounds.
+fn starts(coefficients: &[Coefficient]) -> Vec<Vec<f64>> {
+    let own = coefficients.iter().map(|c| c.start.ln()).collect();
+    let drawn = (0..EXTRA_STARTS).map(|s| {
+        coefficients
+            .iter()
+            .enumerate()
+            .map(|(i, c)| {
+                let share = mix((s * 1000 + i) as u64) as f64 / u64::MAX as f64;
+                // the inner half of the range around the start: edges are rarely good starts
+                let (low, high) = (c.low.ln(), c.high.ln());
+                f64::midpoint(c.start.ln(), low + share * (high - low))
+            })
+            .collect()
+    });
+    std::iter::once(own).chain(drawn).collect()
+}
+
+fn loss(residuals: &[f64]) -> f64 {
+    let s2 = LOSS_SCALE * LOSS_SCALE;
+    residuals.iter().map(|r| 2.0 * s2 * ((1.0 + r * r / s2).sqrt() - 1.0)).sum()
+}
+
+/// Levenberg–Marquardt from one start; returns ln c and the loss.
+fn descend(
+    coefficients: &[Coefficient],
+    start: Vec<f64>,
+    rows: usize,
+    residuals: &impl Fn(&[f64], &mut [f64]),
+) -> (Vec<f64>, f64) {
+    let n = coefficients.len();
+    let clamp = |u: &mut [f64]| {
+        for (x, c) in u.iter_mut().zip(coefficients) {
+            *x = x.clamp(c.low.ln(), c.high.ln());
+        }
+    };
+    let mut u = start;
+    clamp(&mut u);
+    let mut r = vec![0.0; rows];
+    let mut shifted = vec![0.0; rows];
+    residuals(&u, &mut r);
+    let mut current = loss(&r);
+    let mut damping = 1e-2;
+    for _ in 0..60 {
+        // weighted normal equations: w = ρ'(r)/r = 1/√(1 + (r/s)²)
+        let w: Vec<f64> = r.iter().map(|r| 1.0 / (1.0 + (r / LOSS_SCALE).powi(2)).sqrt()).collect();
+        let mut jacobian = DMatrix::zeros(rows, n);
+        for (j, c) in coefficients.iter().enumerate() {
+            let step = if u[j] + 1e-4 > c.high.ln() { -1e-4 } else { 1e-4 };
+            let mut v = u.clone();
+            v[j] += step;
+            residuals(&v, &mut shifted);
+            for i in 0..rows {
+                jacobian[(i, j)] = (shifted[i] - r[i]) / step;
+            }
+        }
+        let weighted = DMatrix::from_fn(rows, n, |i, j| w[i] * jacobian[(i, j)]);
+        let normal = weighted.transpose() * &jacobian;
+        let gradient = weighted.transpose() * DVector::from_column_slice(&r);
+        let mut improved = false;
+        for _ in 0..8 {
+            let mut damped = normal.clone();
+            for j in 0..n {
+                damped[(j, j)] += damping * normal[(j, j)].max(1e-9);
+            }
+            let Some(step) = damped.cholesky().map(|c| c.solve(&gradient)) else {
+                damping *= 10.0;
+                continue;
+            };
+            let mut v: Vec<f64> = u.iter().zip(step.iter()).map(|(x, d)| x - d.clamp(-1.0, 1.0)).collect();
+            clamp(&mut v);
+            residuals(&v, &mut shifted);
+            let next = loss(&shifted);
+            if next < current {
+                improved = current - next > 1e-7 * current;
+                (u, current) = (v, next);
+                std::mem::swap(&mut r, &mut shifted);
+                damping = (damping * 0.3).max(1e-9);
+                break;
+            }
+            damping *= 4.0;
+        }
+        if !improved {
+            break;
+        }
+    }
+    (u, current)
+}
+
+/// Fits a residual grid to the logarithm of measured over predicted, with a ridge toward 1.
+///
+/// Minimises Σ wᵢ(Σⱼ aᵢⱼ gⱼ − rᵢ)² + λ·Σ gⱼ², aᵢⱼ the multilinear weights; robust by reweighting three times.
+#[must_use]
+pub fn fit_grid(low: [f64; 3], high: [f64; 3], points: &[([f64; 3], f64)]) -> Grid {
+    let ridge = 1e-3 * points.len() as f64 / Grid::SIZE as f64 + 1e-6;
+    let rows: Vec<([(usize, f64); 8], f64)> =
+        points.iter().map(|(p, r)| (Grid::weights(low, high, *p), *r)).collect();
+    let mut g = DVector::<f64>::zeros(Grid::SIZE);
+    for _ in 0..4 {
+        let mut normal = DMatrix::<f64>::identity(Grid::SIZE, Grid::SIZE) * ridge;
+        let mut right = DVector::<f64>::zeros(Grid::SIZE);
+        for (weights, r) in &rows {
+            let at: f64 = weights.iter().map(|(j, a)| a * g[*j]).sum();
+            let w = 1.0 / (1.0 + ((at - r) / LOSS_SCALE).powi(2)).sqrt();
+            for (j, a) in weights {
+                right[*j] += w * a * r;
+                for (k, b) in weights {
+                    normal[(*j, *k)] += w * a * b;
+                }
+            }
+        }
+        if let Some(solved) = normal.cholesky() {
+            g = solved.solve(&right);
+        }
+    }
+    Grid { low, high, factors: g.iter().map(|x| x.exp()).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::DataType;
+    use crate::spec::catalog::{self, Directories};
+    use crate::time::forms::gemm::{Gemm, SoftGemm};
+
+    fn rows(c: &[f64], hardware: &Hardware, noise: f64) -> Vec<Row<Gemm>> {
+        let mut all = vec![];
+        for (i, m) in [1.0, 8.0, 64.0, 512.0, 4096.0].into_iter().enumerate() {
+            for (j, n) in [1024.0, 4096.0, 16384.0].into_iter().enumerate() {
+                for (k_index, k) in [1024.0, 4096.0, 8192.0].into_iter().enumerate() {
+                    let input = Gemm { m, n, k, weights: DataType::Bf16, math: DataType::Bf16 };
+                    let id = (i * 100 + j * 10 + k_index) as u64;
+                    let wobble = 1.0 + noise * (mix(id) as f64 / u64::MAX as f64 - 0.5);
+                    all.push(Row {
+                        input,
+                        seconds: SoftGemm::seconds(c, &input, hardware) * wobble,
+                        group: id,
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    fn h100() -> Hardware {
+        Hardware::of(&catalog::accelerator("h100-sxm", &Directories::default()).unwrap())
+    }
+
+    #[test]
+    fn known_coefficients_come_back() {
+        let truth = [0.75, 0.85, 4.0, 2.5, 100.0];
+        let hardware = h100();
+        let c = fit::<SoftGemm>(&rows(&truth, &hardware, 0.0), &hardware).unwrap();
+        for (found, wanted) in c.iter().zip(&truth).take(4) {
+            assert!((found / wanted - 1.0).abs() < 0.02, "{c:?}");
+        }
+    }
+
+    #[test]
+    fn an_outlier_does_not_pull() {
+        let truth = [0.75, 0.85, 4.0, 2.5, 100.0];
+        let hardware = h100();
+        let mut rows = rows(&truth, &hardware, 0.02);
+        rows[3].seconds *= 20.0;
+        let c = fit::<SoftGemm>(&rows, &hardware).unwrap();
+        assert!((c[0] / 0.75 - 1.0).abs() < 0.05 && (c[1] / 0.85 - 1.0).abs() < 0.05, "{c:?}");
+    }
+
+    #[test]
+    fn too_few_or_equal_samples_are_refused() {
+        let hardware = h100();
+        let good = rows(&[0.7, 0.8, 4.0, 2.0, 100.0], &hardware, 0.0);
+        assert!(matches!(fit::<SoftGemm>(&good[..5], &hardware), Err(FitError::TooFew { .. })));
+        let same: Vec<_> = good.iter().map(|r| Row { seconds: 1e-5, ..*r }).collect();
+        assert!(matches!(fit::<SoftGemm>(&same, &hardware), Err(FitError::Degenerate { .. })));
+    }
+}

@@ -1,0 +1,117 @@
+//! Operator samples as CSV, gzipped or not: one table a GPU, engine and operator. The columns say
+//! which operator it is.
+
+use flate2::read::GzDecoder;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use crate::spec::SpecError;
+
+/// Largest table read, in bytes after decompression.
+const LARGEST: u64 = 1 << 30;
+
+/// A table of samples.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// The path as given.
+    pub file: String,
+    /// Engine and version from the file's name (`vllm-0.24.0`), or `measured`.
+    pub engine: String,
+    columns: BTreeMap<String, usize>,
+    records: Vec<csv::StringRecord>,
+}
+
+/// A row of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    table: &'a Table,
+    line: usize,
+    record: &'a csv::StringRecord,
+}
+
+impl Table {
+    /// Reads a table. The file's name may carry the engine: `<gpu>__<engine-version>__<operator>.csv.gz`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no CSV, or has no `latency_us` column.
+    pub fn read(path: &Path) -> Result<Self, SpecError> {
+        let file = path.display().to_string();
+        let unreadable =
+            |e: std::io::Error| SpecError::Unreadable { file: file.clone(), message: e.to_string() };
+        let raw = std::fs::File::open(path).map_err(unreadable)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut text = String::new();
+        let packed = path.extension().is_some_and(|e| e == "gz");
+        let mut reader: Box<dyn Read> = if packed { Box::new(GzDecoder::new(raw)) } else { Box::new(raw) };
+        reader.by_ref().take(LARGEST).read_to_string(&mut text).map_err(unreadable)?;
+        let engine = name.split("__").nth(1).unwrap_or("measured").to_owned();
+        Self::parse(&text, &file, &engine)
+    }
+
+    /// Parses the text of a table.
+    ///
+    /// # Errors
+    /// As [`Table::read`].
+    pub fn parse(text: &str, file: &str, engine: &str) -> Result<Self, SpecError> {
+        let syntax =
+            |e: csv::Error| SpecError::Syntax { file: file.into(), format: "CSV", message: e.to_string() };
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let columns: BTreeMap<String, usize> =
+            reader.headers().map_err(syntax)?.iter().enumerate().map(|(i, h)| (h.to_owned(), i)).collect();
+        if !columns.contains_key("latency_us") {
+            return Err(SpecError::Missing {
+                file: file.into(),
+                key: "latency_us".into(),
+                fix: "operator samples need a column latency_us and the columns of their operator".into(),
+            });
+        }
+        let records = reader.records().collect::<Result<_, _>>().map_err(syntax)?;
+        Ok(Self { file: file.into(), engine: engine.into(), columns, records })
+    }
+
+    /// True when the table has all these columns.
+    #[must_use]
+    pub fn has(&self, columns: &[&str]) -> bool {
+        columns.iter().all(|c| self.columns.contains_key(*c))
+    }
+
+    /// The rows.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.records.iter().enumerate().map(|(i, record)| Record { table: self, line: i + 2, record })
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Text of a column; empty where the table has no such column.
+    #[must_use]
+    pub fn text(&self, column: &str) -> &'a str {
+        self.table.columns.get(column).and_then(|i| self.record.get(*i)).unwrap_or("")
+    }
+
+    /// Number of a column.
+    ///
+    /// # Errors
+    /// When it is missing, no number, negative or not finite.
+    pub fn number(&self, column: &str) -> Result<f64, SpecError> {
+        let text = self.text(column);
+        match text.parse::<f64>() {
+            Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+            _ => Err(SpecError::Value {
+                file: self.table.file.clone(),
+                key: format!("{column} (line {})", self.line),
+                value: if text.is_empty() { "(empty)".into() } else { text.chars().take(40).collect() },
+                problem: "must be a number, 0 or more".into(),
+                fix: "correct or remove the row".into(),
+            }),
+        }
+    }
+
+    /// The measured time in seconds.
+    ///
+    /// # Errors
+    /// As [`Record::number`].
+    pub fn seconds(&self) -> Result<f64, SpecError> {
+        Ok(self.number("latency_us")? * 1e-6)
+    }
+}

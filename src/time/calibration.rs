@@ -1,0 +1,241 @@
+//! The calibration of one accelerator: fitted coefficients by operator class, data type and engine.
+
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+use super::CoefficientError;
+use super::forms::Grid;
+
+/// Version of the file format.
+const SCHEMA: u32 = 1;
+
+/// What a fit is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassKey {
+    /// Engine and version whose kernels were timed: `vllm-0.24.0`, `nccl-2.29.2`.
+    pub engine: String,
+    /// Data types: of the product, or of attention and cache (`bf16/fp8`).
+    pub data_type: String,
+    /// Kernel, where an engine has several for one class; empty for one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kernel: String,
+    /// What else splits the class: `hd128`, `hd64,window`, `all_reduce,8`; empty for nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+}
+
+/// One fitted class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fitted {
+    /// What it is for.
+    #[serde(flatten)]
+    pub key: ClassKey,
+    /// Coefficients, in the order of the form.
+    pub c: Vec<f64>,
+    /// Residual grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Grid>,
+    /// Samples fitted on.
+    pub samples: usize,
+    /// Mean, median and 90 % quantile of the absolute percentage error on shapes left out.
+    pub heldout_ape: [f64; 3],
+    /// Shortest and longest time sampled, in microseconds.
+    pub range_us: [f64; 2],
+}
+
+/// A calibration file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Version of the format.
+    pub schema: u32,
+    /// Accelerator it is for.
+    pub gpu: String,
+    /// Version of the tool that wrote it.
+    pub tool_version: String,
+    /// When (ISO date), or empty where the samples carry none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub date: String,
+    /// Where the samples came from, with licence.
+    pub source: String,
+    /// Dense matrix products (`SoftGemm`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gemm: Vec<Fitted>,
+    /// Activation quantisation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantise: Vec<Fitted>,
+    /// Routed experts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub experts: Vec<Fitted>,
+    /// Grouped-query decode attention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decode_attention: Vec<Fitted>,
+    /// Grouped-query prefill attention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefill_attention: Vec<Fitted>,
+    /// Latent decode attention, the kernel alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latent_decode: Vec<Fitted>,
+    /// Latent prefill attention, the kernel alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latent_prefill: Vec<Fitted>,
+    /// Latent attention in decode with its projections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latent_decode_module: Vec<Fitted>,
+    /// Latent attention in prefill with its projections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latent_prefill_module: Vec<Fitted>,
+    /// Collectives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collective: Vec<Fitted>,
+}
+
+impl Calibration {
+    /// An empty calibration of an accelerator.
+    #[must_use]
+    pub fn new(gpu: &str, source: &str) -> Self {
+        Self {
+            schema: SCHEMA,
+            gpu: gpu.into(),
+            tool_version: env!("CARGO_PKG_VERSION").into(),
+            source: source.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Every class list with its name.
+    #[must_use]
+    pub fn classes(&self) -> [(&'static str, &Vec<Fitted>); 10] {
+        [
+            ("gemm", &self.gemm),
+            ("quantise", &self.quantise),
+            ("experts", &self.experts),
+            ("decode_attention", &self.decode_attention),
+            ("prefill_attention", &self.prefill_attention),
+            ("latent_decode", &self.latent_decode),
+            ("latent_prefill", &self.latent_prefill),
+            ("latent_decode_module", &self.latent_decode_module),
+            ("latent_prefill_module", &self.latent_prefill_module),
+            ("collective", &self.collective),
+        ]
+    }
+
+    /// Reads a calibration file.
+    ///
+    /// # Errors
+    /// When the text is no calibration, or of another version, or holds a coefficient that is no number.
+    pub fn from_toml(text: &str, file: &str) -> Result<Self, CoefficientError> {
+        let parsed: Self = toml::from_str(text)
+            .map_err(|e| CoefficientError::Syntax { file: file.into(), message: e.message().to_owned() })?;
+        if parsed.schema != SCHEMA {
+            return Err(CoefficientError::Schema { file: file.into(), schema: parsed.schema });
+        }
+        for (class, list) in parsed.classes() {
+            for fitted in list {
+                let bad = fitted
+                    .c
+                    .iter()
+                    .chain(fitted.grid.iter().flat_map(|g| &g.factors))
+                    .find(|c| !(c.is_finite() && **c >= 0.0));
+                if let Some(value) = bad {
+                    return Err(CoefficientError::Range {
+                        file: file.into(),
+                        key: format!("{class} {} {}", fitted.key.engine, fitted.key.data_type),
+                        value: *value,
+                        range: "[0, ∞)",
+                    });
+                }
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The file's text: one line a class, three significant digits, keys in a fixed order, so that the same
+    /// samples give the same bytes.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "schema = {}", self.schema);
+        for (key, value) in [
+            ("gpu", &self.gpu),
+            ("tool_version", &self.tool_version),
+            ("date", &self.date),
+            ("source", &self.source),
+        ] {
+            if !value.is_empty() {
+                let _ = writeln!(out, "{key} = {value:?}");
+            }
+        }
+        for (class, list) in self.classes() {
+            for fitted in list {
+                let _ = writeln!(out, "\n[[{class}]]");
+                let key = &fitted.key;
+                for (name, value) in [
+                    ("engine", &key.engine),
+                    ("data_type", &key.data_type),
+                    ("kernel", &key.kernel),
+                    ("variant", &key.variant),
+                ] {
+                    if !value.is_empty() {
+                        let _ = writeln!(out, "{name} = {value:?}");
+                    }
+                }
+                let _ = writeln!(out, "c = {}", digits(&fitted.c));
+                let _ = writeln!(out, "samples = {}", fitted.samples);
+                let _ = writeln!(out, "heldout_ape = {}", digits(&fitted.heldout_ape));
+                let _ = writeln!(out, "range_us = {}", digits(&fitted.range_us));
+                if let Some(grid) = &fitted.grid {
+                    let _ = writeln!(
+                        out,
+                        "grid = {{ low = {}, high = {}, factors = {} }}",
+                        digits(&grid.low),
+                        digits(&grid.high),
+                        digits(&grid.factors)
+                    );
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Numbers with three significant digits.
+fn digits(values: &[f64]) -> String {
+    let cells: Vec<String> = values.iter().map(|v| three_digits(*v)).collect();
+    format!("[{}]", cells.join(", "))
+}
+
+fn three_digits(value: f64) -> String {
+    let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
+    // TOML floats need a point or an exponent
+    format!("{rounded:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut one = Calibration::new("h100-sxm", "a test");
+        one.gemm.push(Fitted {
+            key: ClassKey {
+                engine: "vllm-0.24.0".into(),
+                data_type: "bf16".into(),
+                kernel: String::new(),
+                variant: String::new(),
+            },
+            c: vec![0.756, 0.849, 4.18, 3.06, 100.0],
+            grid: Some(Grid { low: [1.0; 3], high: [32768.0; 3], factors: vec![1.0; Grid::SIZE] }),
+            samples: 100,
+            heldout_ape: [5.61, 4.2, 12.0],
+            range_us: [3.0, 60300.0],
+        });
+        let text = one.to_toml();
+        let back = Calibration::from_toml(&text, "x.toml").unwrap();
+        assert_eq!(back.to_toml(), text);
+        assert_eq!(back.gemm[0].c, one.gemm[0].c);
+    }
+}

@@ -1,0 +1,47 @@
+//! Closed forms of kernel time, one file an operator class. The same function predicts and is
+//! fitted: a form is coefficients with bounds and a function of a shape and the hardware.
+
+pub mod gemm;
+mod grid;
+
+pub use grid::Grid;
+
+use super::Hardware;
+
+/// A coefficient of a form.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Coefficient {
+    /// Name, with the unit where it has one.
+    pub name: &'static str,
+    /// Smallest value that makes sense; above 0, fits run in the logarithm.
+    pub low: f64,
+    /// Largest value that makes sense.
+    pub high: f64,
+    /// Where a fit starts.
+    pub start: f64,
+}
+
+impl Coefficient {
+    /// A coefficient with its bounds and start.
+    #[must_use]
+    pub const fn new(name: &'static str, low: f64, high: f64, start: f64) -> Self {
+        Self { name, low, high, start }
+    }
+}
+
+/// A closed form of kernel time.
+pub trait Form {
+    /// What it needs of an operator.
+    type Input: Copy + Send + Sync;
+    /// Its coefficients, in the order in which files list them.
+    const COEFFICIENTS: &'static [Coefficient];
+    /// Seconds of one execution. `c` has as many values as [`Form::COEFFICIENTS`].
+    fn seconds(c: &[f64], input: &Self::Input, hardware: &Hardware) -> f64;
+}
+
+/// Two times that overlap: (a^p + b^p)^(1/p), at least the larger.
+#[must_use]
+pub fn blend(a: f64, b: f64, p: f64) -> f64 {
+    let (large, small) = if a > b { (a, b) } else { (b, a) };
+    if small > 0.0 { large * (1.0 + (small / large).powf(p)).powf(1.0 / p) } else { large }
+}
