@@ -1,4 +1,4 @@
-//! Recorded sessions of the command line in `tests/cli/*.md`; `just trycmd` records them anew.
+//! Recorded sessions of the command line in `tests/cli/*.md` and the README; `just trycmd` records them anew.
 #![allow(missing_docs)]
 
 #[test]
@@ -7,5 +7,6 @@ fn recorded_sessions() {
         .env("FORETOKEN_HOME", "")
         .env("COLUMNS", "100")
         .env("NO_COLOR", "1")
-        .case("tests/cli/*.md");
+        .case("tests/cli/*.md")
+        .case("README.md");
 }

@@ -308,6 +308,12 @@ fn capacity_warning(memory: &MemoryReport, workload: &Workload, rows: f64) -> Op
         let reason = memory.reason.as_deref().unwrap_or("the KV pool is too small");
         return Some(format!("does not fit: {reason}; times are what they would be if it did"));
     }
+    let most = memory.settings.max_num_seqs;
+    if rows > f64::from(most) {
+        return Some(format!(
+            "{rows:.0} requests exceed --max-num-seqs {most}: the engine would run them in turns; times assume one batch"
+        ));
+    }
     let needed = rows * (workload.input_len + workload.output_len) as f64;
     (needed > memory.kv_cache_tokens as f64).then(|| {
         format!(

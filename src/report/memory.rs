@@ -113,7 +113,12 @@ fn budget(answer: &MemoryReport) -> Section {
     ]);
     if !answer.fits {
         let missing = answer.shortfall_bytes_per_gpu.0;
-        section.row(["missing".into(), bytes_gib(missing), percent(missing / capacity), String::new()]);
+        section.row([
+            "missing".into(),
+            bytes_gib(missing),
+            percent(missing / capacity),
+            format!("for one request of {} tokens", count(answer.settings.max_model_len as f64)),
+        ]);
     }
     section
 }
