@@ -1,7 +1,7 @@
 //! Static estimates per second on one core: a deployment made ready once, asked for many workloads.
 
 use divan::{Bencher, counter::ItemsCount};
-use foretoken::answer::{Estimator, Options, Question, estimate};
+use foretoken::answer::{Estimator, Kernels, Options, Question, estimate};
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::{Deployment, Engine, EngineKind, Formats, Load, Workload};
 
@@ -29,8 +29,17 @@ fn latency(bencher: Bencher<'_, '_>, name: &str) {
     let accelerator = catalog::accelerator("h100-sxm", &none).expect("a catalog accelerator");
     let deployment = Deployment::single(Engine::newest(EngineKind::Vllm));
     let formats = Formats::resolve(&model, &deployment, &accelerator).expect("formats");
-    let options = Options::default();
-    let ready = Estimator::new(&model, &accelerator, &deployment, &formats, &options).expect("an estimator");
+    let kernels = Kernels::in_force(&accelerator, &none).expect("kernels");
+    let (options, first) = (Options::default(), workload(0));
+    let question = Question {
+        model: &model,
+        accelerator: &accelerator,
+        deployment: &deployment,
+        workload: &first,
+        kernels: kernels.as_ref(),
+        options: &options,
+    };
+    let ready = Estimator::new(&question, &formats).expect("an estimator");
     let mut scratch = vec![];
     bencher.counter(ItemsCount::new(COUNT)).bench_local(|| {
         (0..COUNT).map(|i| ready.latency(divan::black_box(&workload(i)), &mut scratch).e2e_s).sum::<f64>()
@@ -46,12 +55,14 @@ fn whole_answer(bencher: Bencher<'_, '_>, name: &str) {
     let deployment = Deployment::single(Engine::newest(EngineKind::Vllm));
     let options = Options::default();
     let workload = workload(7);
+    let kernels = Kernels::in_force(&accelerator, &none).expect("kernels");
     bencher.bench_local(|| {
         estimate(&Question {
             model: &model,
             accelerator: &accelerator,
             deployment: &deployment,
             workload: divan::black_box(&workload),
+            kernels: kernels.as_ref(),
             options: &options,
         })
     });

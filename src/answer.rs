@@ -5,6 +5,7 @@ mod cost;
 mod estimate;
 mod explain;
 mod interval;
+mod kernels;
 
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use cost::{Cost, CostInputs};
@@ -14,3 +15,4 @@ pub use estimate::{
 };
 pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metrics, tpot};
 pub use interval::{Interval, Intervals};
+pub use kernels::Kernels;

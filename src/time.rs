@@ -11,6 +11,8 @@ mod kernel;
 mod line;
 mod soft_roofline;
 mod step;
+mod trust;
+mod tuned;
 
 pub use coefficients::{CoefficientError, Coefficients, OperatorClass};
 pub use engine::EngineTerms;
@@ -19,3 +21,5 @@ pub use kernel::{Device, Launch};
 pub use line::{Bound, Line};
 pub use soft_roofline::{SoftRoofline, TwoRegime};
 pub use step::{StepTime, StepTimer};
+pub use trust::{Trust, kinship};
+pub use tuned::Tuned;

@@ -1,7 +1,7 @@
 //! Golden predictions: 12 models on 6 accelerators. A change that moves them shows in the diff of
 //! `tests/golden/estimates.csv`; `FORETOKEN_BLESS=1 cargo test --test golden` writes it anew.
 
-use foretoken::answer::{Options, Question, estimate};
+use foretoken::answer::{Kernels, Options, Question, estimate};
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::{Deployment, Engine, EngineKind, Load, Parallelism, Workload};
 use std::fmt::Write;
@@ -31,6 +31,7 @@ fn predictions_have_not_moved() {
         let model = catalog::model(name, &none).unwrap();
         for gpu in GPUS {
             let accelerator = catalog::accelerator(gpu, &none).unwrap();
+            let kernels = Kernels::in_force(&accelerator, &none).unwrap();
             for batch in [1, 32] {
                 let deployment = Deployment {
                     parallelism: Parallelism { tp, ..Parallelism::ONE },
@@ -47,6 +48,7 @@ fn predictions_have_not_moved() {
                     accelerator: &accelerator,
                     deployment: &deployment,
                     workload: &workload,
+                    kernels: kernels.as_ref(),
                     options: &Options::default(),
                 });
                 let cells = match answer {

@@ -1,7 +1,7 @@
 //! What must hold whatever the coefficients: no time below the hardware's limits, more work never
 //! takes less time, lines add up, definitions are identities. Drawn at random over the whole catalog.
 
-use foretoken::answer::{Estimate, Options, Question, estimate};
+use foretoken::answer::{Estimate, Kernels, Options, Question, estimate};
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::model::TensorClass;
 use foretoken::spec::{
@@ -15,6 +15,12 @@ static MODELS: LazyLock<Vec<ModelSpec>> = LazyLock::new(|| {
     let none = Directories::default();
     let headers = catalog::models(&none).expect("the embedded catalog reads");
     headers.iter().map(|h| catalog::model(&h.id, &none).expect("the embedded catalog reads")).collect()
+});
+
+/// Kernel models in force for each accelerator.
+static KERNELS: LazyLock<Vec<Option<Kernels>>> = LazyLock::new(|| {
+    let none = Directories::default();
+    ACCELERATORS.iter().map(|a| Kernels::in_force(a, &none).expect("embedded calibrations read")).collect()
 });
 
 static ACCELERATORS: LazyLock<Vec<Accelerator>> = LazyLock::new(|| {
@@ -73,6 +79,7 @@ impl Case {
             accelerator: self.accelerator(),
             deployment: &deployment,
             workload: &self.workload,
+            kernels: KERNELS[self.accelerator].as_ref(),
             options: &Options::default(),
         })
         .ok()
@@ -200,6 +207,7 @@ proptest! {
             accelerator: &twice,
             deployment: &Deployment::single(Engine::newest(EngineKind::Ideal)),
             workload: &case.workload,
+            kernels: None,
             options: &Options::default(),
         }).expect("the same deployment");
         prop_assert!(close(faster.latency.e2e_s * 2.0, answer.latency.e2e_s));

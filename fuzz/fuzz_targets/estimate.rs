@@ -32,6 +32,7 @@ fuzz_target!(|input: (u8, u8, u16, u16, &str)| {
         accelerator: &H100,
         deployment: &deployment,
         workload: &workload,
+        kernels: None,
         options: &options,
     };
     if let Ok(answer) = estimate(&question) {

@@ -8,9 +8,10 @@ use std::str::FromStr;
 
 use super::cost::{Cost, CostInputs};
 use super::interval::{Intervals, Regime};
+use super::kernels::Kernels;
 use crate::memory::{MemoryError, MemoryReport, occupancy};
-use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
-use crate::time::Line;
+use crate::spec::{Accelerator, Deployment, Formats, Load, ModelSpec, SpecError, Workload};
+use crate::time::{Line, Trust};
 use crate::work::Overrides;
 
 pub use estimator::Estimator;
@@ -107,6 +108,8 @@ pub struct Question<'a> {
     pub deployment: &'a Deployment,
     /// Lengths and load.
     pub workload: &'a Workload,
+    /// Fitted kernel models; none for the family defaults.
+    pub kernels: Option<&'a Kernels>,
     /// Everything else.
     pub options: &'a Options,
 }
@@ -202,7 +205,7 @@ pub struct Breakdown {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Provenance {
     /// Trust level of the kernel coefficients.
-    pub trust: &'static str,
+    pub trust: Trust,
     /// Source of the kernel coefficients.
     pub kernels: String,
     /// Source of the engine terms.
@@ -250,7 +253,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     }
     check_workload(workload)?;
     let formats = Formats::resolve(model, deployment, accelerator)?;
-    let estimator = Estimator::new(model, accelerator, deployment, &formats, options)?;
+    let estimator = Estimator::new(question, &formats)?;
     let mut latency = estimator.latency(workload, &mut vec![]);
     latency.add_extras(&estimator, workload, options, model, &formats);
     let rows = f64::from(match workload.load {
@@ -261,10 +264,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     let breakdown = estimator.breakdown(workload);
     let regime = Regime {
         engine: deployment.engine.kind,
-        fitted_family: matches!(
-            accelerator.architecture.as_str(),
-            "Hopper" | "Blackwell" | "Blackwell Ultra" | "Ampere" | "Ada"
-        ),
+        trust: estimator.trust(),
         parallel: gpus > 1,
         closed_loop: matches!(workload.load, Load::Concurrency(n) if n > 1),
     };
@@ -295,7 +295,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
         utilization: estimator.utilization(workload, &breakdown),
         cost: Cost::of(accelerator, options.cost, gpus, rows, lengths, &latency),
         breakdown,
-        provenance: provenance(question, &estimator, regime),
+        provenance: provenance(question, &estimator),
         intervals,
         latency: reported,
         warnings,
@@ -404,14 +404,10 @@ fn throughput(
     }
 }
 
-fn provenance(question: &Question<'_>, estimator: &Estimator, regime: Regime) -> Provenance {
+fn provenance(question: &Question<'_>, estimator: &Estimator) -> Provenance {
     let model = &question.model;
     Provenance {
-        trust: match (regime.engine, regime.fitted_family) {
-            (EngineKind::Ideal, _) => "datasheet limits",
-            (_, true) => "roofline, coefficients fitted for the family",
-            (_, false) => "roofline, default coefficients",
-        },
+        trust: estimator.trust(),
         kernels: estimator.kernel_source().to_owned(),
         engine: estimator.engine_source().to_owned(),
         model: model.source.as_ref().map_or_else(

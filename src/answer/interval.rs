@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::spec::EngineKind;
+use crate::time::Trust;
 
 /// Low and high end of an 80 % interval, in the unit of the value it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,8 +43,8 @@ pub struct Intervals {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Regime {
     pub engine: EngineKind,
-    /// The coefficients were fitted to operator tables of this architecture family.
-    pub fitted_family: bool,
+    /// How near the kernel coefficients are to the accelerator.
+    pub trust: Trust,
     /// More than one accelerator.
     pub parallel: bool,
     /// Continuous batching by the closed form instead of one static batch.
@@ -67,9 +68,12 @@ impl Regime {
         };
         let mut wider: [f64; 2] = [1.0, 1.0];
         let mut widen = |low: f64, high: f64| wider = [wider[0] * low, wider[1] * high];
-        if !self.fitted_family {
+        match self.trust {
+            Trust::Given | Trust::Fitted | Trust::FamilyDefault | Trust::Limit => {}
+            Trust::SameChip => widen(1.05, 1.1),
+            Trust::SameFamily => widen(1.1, 1.3),
             // MI250X and MI300X rows of 2024 ran 1.5 to 3 times slower than their datasheets promise
-            widen(1.2, 1.7);
+            Trust::Default => widen(1.2, 1.7),
         }
         if self.parallel {
             widen(1.05, 1.1);

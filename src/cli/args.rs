@@ -2,8 +2,10 @@
 
 use clap::{Args, builder::PossibleValuesParser};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::CliError;
+use crate::answer::Kernels;
 use crate::spec::catalog::{self, Directories};
 use crate::spec::check_deployment;
 use crate::spec::deployment::EngineKind;
@@ -195,6 +197,12 @@ pub(super) struct DeploymentArgs {
     /// No CUDA graphs.
     #[arg(long, help_heading = "Deployment")]
     enforce_eager: bool,
+    /// Calibration file to use instead of the accelerator's own or its nearest relative's.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_calibration", help_heading = "Deployment")]
+    calibration: Option<PathBuf>,
+    /// Use the defaults of the architecture family.
+    #[arg(long, help_heading = "Deployment")]
+    no_calibration: bool,
     /// Accepted for vLLM's sake; a static batch is answered the same with and without.
     #[arg(long, hide = true, num_args = 0..=1, value_parser = PossibleValuesParser::new(["true", "false"]))]
     enable_chunked_prefill: Option<Option<String>>,
@@ -208,6 +216,7 @@ pub(super) struct Resolved {
     pub model: ModelSpec,
     pub accelerator: Accelerator,
     pub deployment: Deployment,
+    pub kernels: Option<Kernels>,
 }
 
 impl DeploymentArgs {
@@ -237,7 +246,12 @@ impl DeploymentArgs {
             ..Deployment::single(engine)
         };
         check_deployment(&model, &deployment)?;
-        Ok(Resolved { model, accelerator, deployment })
+        let kernels = match &self.calibration {
+            Some(path) => Some(Kernels::from_file(path)?),
+            None if self.no_calibration => None,
+            None => Kernels::in_force(&accelerator, directories)?,
+        };
+        Ok(Resolved { model, accelerator, deployment, kernels })
     }
 
     /// Degrees from the flags; a count of accelerators without degrees is tensor parallelism.

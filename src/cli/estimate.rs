@@ -75,6 +75,7 @@ pub(super) fn run(arguments: &EstimateArgs, context: &Context) -> Result<(), Cli
         accelerator: &resolved.accelerator,
         deployment: &deployment,
         workload: &workload,
+        kernels: resolved.kernels.as_ref(),
         options: &options,
     })?;
     context.output.print(&report::estimate(&answer, arguments.explain))?;

@@ -25,7 +25,9 @@ pub fn estimate(answer: &Estimate, explain: bool) -> Report {
     }
     let mut footer = vec![format!(
         "Kernel times: {} ({}). Engine: {}.",
-        answer.provenance.trust, answer.provenance.kernels, answer.provenance.engine
+        answer.provenance.trust.words(),
+        answer.provenance.kernels,
+        answer.provenance.engine
     )];
     if !explain {
         footer.push("--explain shows every line with its formula; --json everything in SI units.".into());

@@ -66,6 +66,9 @@ pub struct Coefficients {
     pub architectures: Vec<String>,
     /// Where the numbers came from; printed with every line.
     pub source: String,
+    /// They were fitted to measurements of a member of the family.
+    #[serde(default)]
+    pub fitted: bool,
     gemm_16: SoftRoofline,
     gemm_8: SoftRoofline,
     gemm_8_block: SoftRoofline,

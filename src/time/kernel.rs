@@ -3,6 +3,7 @@
 use super::coefficients::{CoefficientError, Coefficients, OperatorClass};
 use super::hardware::Hardware;
 use super::line::{Bound, Line, Source};
+use super::tuned::Tuned;
 use crate::spec::{Accelerator, DataType};
 use crate::units::{Bytes, Flops, Seconds};
 use crate::work::{Collective, Operator, Shape};
@@ -20,6 +21,7 @@ pub enum Launch {
 #[derive(Debug, Clone)]
 pub struct Device {
     coefficients: Coefficients,
+    tuned: Tuned,
     hardware: Hardware,
 }
 
@@ -35,7 +37,13 @@ impl Device {
     /// The same with given coefficients.
     #[must_use]
     pub fn with(accelerator: &Accelerator, coefficients: Coefficients) -> Self {
-        Self { coefficients, hardware: Hardware::of(accelerator) }
+        Self { coefficients, tuned: Tuned::default(), hardware: Hardware::of(accelerator) }
+    }
+
+    /// The same with fitted kernel models, which win over the coefficients where they cover an operator.
+    #[must_use]
+    pub fn tuned(self, tuned: Tuned) -> Self {
+        Self { tuned, ..self }
     }
 
     /// Where the coefficients came from.
@@ -83,6 +91,9 @@ impl Device {
     /// Seconds of one execution and what bounds it.
     #[must_use]
     pub fn seconds(&self, operator: &Operator) -> (f64, Bound) {
+        if let Some(fitted) = self.tuned.seconds(operator, &self.hardware) {
+            return fitted;
+        }
         if let Shape::Collective { kind, ranks } = operator.shape {
             return self.collective(kind, f64::from(ranks), operator.traffic.link.0);
         }

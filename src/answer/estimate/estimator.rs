@@ -1,10 +1,8 @@
 //! A deployment made ready once, asked many times.
 
-use super::{Breakdown, Latency, Options, Utilization};
-use crate::spec::{
-    Accelerator, Deployment, EngineDefaults, EngineKind, Formats, Load, ModelSpec, SpecError, Workload,
-};
-use crate::time::{Bound, Coefficients, Device, EngineTerms, Line, StepTime, StepTimer};
+use super::{Breakdown, Latency, Question, Utilization};
+use crate::spec::{EngineDefaults, EngineKind, Formats, Load, SpecError, Workload};
+use crate::time::{Bound, Coefficients, Device, EngineTerms, Line, StepTime, StepTimer, Trust, Tuned};
 use crate::units::{Bytes, Seconds};
 use crate::work::{DecodeRows, Operator, Plan, PrefillChunk, Shape, Step, Traffic};
 
@@ -15,6 +13,8 @@ pub struct Estimator {
     pipeline: f64,
     data_parallel: f64,
     token_budget: u32,
+    trust: Trust,
+    kernel_source: String,
 }
 
 /// The whole prefill of one data-parallel rank: steps filled to the token budget and the rest.
@@ -57,22 +57,32 @@ impl Estimator {
     ///
     /// # Errors
     /// When embedded coefficients are broken, which a test excludes.
-    pub fn new(
-        model: &ModelSpec,
-        accelerator: &Accelerator,
-        deployment: &Deployment,
-        formats: &Formats,
-        options: &Options,
-    ) -> Result<Self, SpecError> {
+    pub fn new(question: &Question<'_>, formats: &Formats) -> Result<Self, SpecError> {
+        let Question { model, accelerator, deployment, kernels, options, .. } = *question;
         let broken = |e: crate::time::CoefficientError| SpecError::Usage(e.to_string());
+        let engine = deployment.engine.kind;
         let mut coefficients = Coefficients::default_for(&accelerator.architecture).map_err(broken)?;
-        if deployment.engine.kind == EngineKind::Ideal {
+        if engine == EngineKind::Ideal {
             coefficients = coefficients.ideal();
         }
-        let terms = EngineTerms::default_for(deployment.engine.kind).map_err(broken)?;
+        let fallback = match (engine, coefficients.fitted) {
+            (EngineKind::Ideal, _) => Trust::Limit,
+            (_, true) => Trust::FamilyDefault,
+            (_, false) => Trust::Default,
+        };
+        let terms = EngineTerms::default_for(engine).map_err(broken)?;
         let plan = Plan::new(model, deployment, formats, options.overrides);
         let layers = f64::from(model.layer_count());
-        let device = Device::with(accelerator, coefficients);
+        let mut device = Device::with(accelerator, coefficients);
+        let (mut trust, mut kernel_source) = (fallback, device.source().to_owned());
+        if let Some(kernels) = kernels {
+            let tuned = Tuned::new(&kernels.calibration, engine);
+            if !tuned.is_empty() {
+                trust = kernels.trust;
+                kernel_source = format!("{}: {}", kernels.file, kernels.calibration.source);
+                device = device.tuned(tuned);
+            }
+        }
         let p = deployment.parallelism;
         Ok(Self {
             timer: StepTimer::new(plan, device, terms, deployment.enforce_eager, layers),
@@ -81,7 +91,15 @@ impl Estimator {
             token_budget: EngineDefaults::resolve(model, accelerator, deployment)
                 .max_num_batched_tokens
                 .max(1),
+            trust,
+            kernel_source,
         })
+    }
+
+    /// How near the kernel coefficients are to the accelerator.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// Most tokens in one step.
@@ -93,7 +111,7 @@ impl Estimator {
     /// Where the kernel coefficients came from.
     #[must_use]
     pub fn kernel_source(&self) -> &str {
-        self.timer.device().source()
+        &self.kernel_source
     }
 
     /// Where the engine terms came from.
