@@ -47,8 +47,10 @@ impl OperatorClass {
                 _ => Self::GemmWeightOnly,
             },
             Shape::Experts { .. } => Self::Experts,
-            Shape::PrefillAttention { .. } => Self::PrefillAttention,
-            Shape::DecodeAttention { .. } => Self::DecodeAttention,
+            Shape::PrefillAttention { .. } | Shape::LatentPrefill { .. } | Shape::Indexer => {
+                Self::PrefillAttention
+            }
+            Shape::DecodeAttention { .. } | Shape::LatentDecode { .. } => Self::DecodeAttention,
             Shape::Recurrent { .. } => Self::Recurrent,
             Shape::Elementwise => Self::Elementwise,
             Shape::Collective { .. } => Self::Link,

@@ -103,8 +103,12 @@ impl Device {
         }
         let form = self.coefficients.form(OperatorClass::of(operator));
         let mut bytes = operator.traffic.memory().0;
-        if let Shape::DecodeAttention { rows, context, kv_heads, .. } = operator.shape {
-            bytes /= self.occupancy(rows, context, kv_heads);
+        match operator.shape {
+            Shape::DecodeAttention { rows, context, kv_heads, window, .. } => {
+                bytes /= self.occupancy(rows, context.min(window), kv_heads);
+            }
+            Shape::LatentDecode { rows, context, .. } => bytes /= self.occupancy(rows, context, 1.0),
+            _ => {}
         }
         let [mut fixed, compute, memory, mut total] =
             form.seconds(operator.flops.0, self.peak(operator.math), bytes, self.hardware.bandwidth);

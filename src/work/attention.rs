@@ -120,7 +120,10 @@ impl Core {
                     new_tokens: chunk.new_tokens,
                     past_tokens: chunk.past_tokens,
                     heads: self.heads,
+                    kv_heads: self.kv_heads,
                     head_dim: dims / 2.0,
+                    window: limit.unwrap_or(f64::INFINITY),
+                    cache: plan.kv_format,
                 },
                 // scores and weighted sum: 2·h·(d_k + d_v) per query–key pair
                 flops: Flops(2.0 * self.heads * dims * chunk.requests * pairs(chunk, limit)),
@@ -135,13 +138,17 @@ impl Core {
         for decode in step.decode {
             index(plan, self.indexer, decode.rows * decode.context, decode.rows, out);
             let keep = self.indexer.map(|i| f64::from(i.top_k));
-            let context = minimum(self.window, keep).map_or(decode.context, |w| decode.context.min(w));
+            let window = minimum(self.window, keep).unwrap_or(f64::INFINITY);
+            let context = decode.context.min(window);
             out.push(Operator {
                 shape: Shape::DecodeAttention {
                     rows: decode.rows,
-                    context,
+                    context: decode.context,
+                    heads: self.heads,
                     kv_heads: self.kv_heads,
                     head_dim: dims / 2.0,
+                    window,
+                    cache: plan.kv_format,
                 },
                 flops: Flops(2.0 * self.heads * dims * decode.rows * context),
                 traffic: Traffic {
@@ -174,13 +181,7 @@ fn index(plan: &Plan, indexer: Option<Indexer>, pairs: f64, queries: f64, out: &
             activations: Bytes(queries * heads * dim * plan.activation.bytes()),
             ..Traffic::default()
         },
-        shape: Shape::PrefillAttention {
-            requests: 1.0,
-            new_tokens: queries,
-            past_tokens: 0.0,
-            heads,
-            head_dim: dim,
-        },
+        shape: Shape::Indexer,
         ..Operator::elementwise("sparse_indexer", plan.activation, 0.0, 2.0)
     });
 }
@@ -214,12 +215,12 @@ impl Latent {
         index(plan, self.indexer, chunk.requests * pairs(chunk, None), queries, out);
         let context = chunk.requests * (chunk.past_tokens + chunk.new_tokens);
         out.push(Operator {
-            shape: Shape::PrefillAttention {
+            shape: Shape::LatentPrefill {
                 requests: chunk.requests,
                 new_tokens: chunk.new_tokens,
                 past_tokens: chunk.past_tokens,
                 heads: self.heads,
-                head_dim: dims / 2.0,
+                cache: plan.kv_format,
             },
             flops: Flops(2.0 * self.heads * dims * chunk.requests * pairs(chunk, keep)),
             traffic: Traffic {
@@ -251,7 +252,7 @@ impl Latent {
         let context = self.indexer.map_or(decode.context, |i| decode.context.min(f64::from(i.top_k)));
         let latent = self.rank + self.rope;
         out.push(Operator {
-            shape: Shape::DecodeAttention { rows, context, kv_heads: 1.0, head_dim: latent },
+            shape: Shape::LatentDecode { rows, context, heads: self.heads, latent, cache: plan.kv_format },
             flops: Flops(2.0 * self.heads * (latent + self.rank) * rows * context),
             traffic: Traffic {
                 kv: Bytes(rows * (context + 1.0) * latent * plan.kv_bytes),
@@ -300,7 +301,10 @@ impl Compressed {
                     new_tokens: chunk.new_tokens,
                     past_tokens: chunk.past_tokens,
                     heads: self.heads,
+                    kv_heads: 1.0,
                     head_dim: self.dim,
+                    window: self.window,
+                    cache: plan.kv_format,
                 },
                 flops: Flops(4.0 * self.heads * self.dim * attended),
                 traffic: Traffic {
@@ -318,8 +322,11 @@ impl Compressed {
                 shape: Shape::DecodeAttention {
                     rows: decode.rows,
                     context,
+                    heads: self.heads,
                     kv_heads: 1.0,
                     head_dim: self.dim,
+                    window: f64::INFINITY,
+                    cache: plan.kv_format,
                 },
                 flops: Flops(4.0 * self.heads * self.dim * decode.rows * context),
                 traffic: Traffic {

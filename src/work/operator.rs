@@ -54,20 +54,60 @@ pub enum Shape {
         past_tokens: f64,
         /// Query heads on this rank.
         heads: f64,
+        /// KV heads on this rank.
+        kv_heads: f64,
         /// Width of a head (mean of key and value width).
         head_dim: f64,
+        /// Most positions that a query sees; infinite without a window.
+        window: f64,
+        /// Format of the cache.
+        cache: DataType,
     },
     /// One query token a row over its context.
     DecodeAttention {
         /// Requests.
         rows: f64,
-        /// Context read (window applied).
+        /// Positions in the cache of each.
         context: f64,
+        /// Query heads on this rank.
+        heads: f64,
         /// KV heads on this rank.
         kv_heads: f64,
         /// Width of a head.
         head_dim: f64,
+        /// Most positions that are read; infinite without a window.
+        window: f64,
+        /// Format of the cache.
+        cache: DataType,
     },
+    /// Prefill over an expanded latent.
+    LatentPrefill {
+        /// Requests.
+        requests: f64,
+        /// New tokens of each.
+        new_tokens: f64,
+        /// Past tokens of each.
+        past_tokens: f64,
+        /// Query heads on this rank.
+        heads: f64,
+        /// Format of the cache.
+        cache: DataType,
+    },
+    /// Decode over the latent itself.
+    LatentDecode {
+        /// Requests.
+        rows: f64,
+        /// Positions read of each.
+        context: f64,
+        /// Query heads on this rank.
+        heads: f64,
+        /// Width of a cached position.
+        latent: f64,
+        /// Format of the cache.
+        cache: DataType,
+    },
+    /// Scores of a sparse-attention indexer.
+    Indexer,
     /// Linear attention or state space: a scan over tokens with a state per sequence.
     Recurrent {
         /// Tokens scanned.
