@@ -40,6 +40,14 @@ pub enum FitError {
         /// Rows given.
         rows: usize,
     },
+    /// The form does not follow them.
+    #[error(
+        "on shapes left out the median error is {median_ape:.0} %: these samples are noise or of another kernel"
+    )]
+    Scattered {
+        /// Median absolute percentage error.
+        median_ape: f64,
+    },
     /// A time that is none.
     #[error("sample {row}: {value} is no time; remove it")]
     NoTime {

@@ -1,8 +1,10 @@
 //! Closed forms of kernel time, one file an operator class. The same function predicts and is
 //! fitted: a form is coefficients with bounds and a function of a shape and the hardware.
 
+pub mod collective;
 pub mod gemm;
 mod grid;
+pub mod quantise;
 
 pub use grid::Grid;
 
