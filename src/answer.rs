@@ -6,6 +6,7 @@ mod estimate;
 mod explain;
 mod interval;
 mod kernels;
+mod validate;
 
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use cost::{Cost, CostInputs};
@@ -16,3 +17,7 @@ pub use estimate::{
 pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metrics, tpot};
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
+pub use validate::{
+    Group, KernelChoice, MeasuredRow, MeasuredTable, Metric, Metrics, Quantity, Skipped, ValidateOptions,
+    Validation, WorstRow, validate,
+};

@@ -9,6 +9,8 @@ mod memory;
 mod meta;
 mod models;
 mod output;
+mod progress;
+mod validate;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -52,6 +54,8 @@ enum Command {
     Models(models::ModelsCommand),
     /// Where the memory goes, longest context, most concurrent requests, and what makes room.
     Memory(Box<memory::MemoryArgs>),
+    /// Predicted against measured: errors over the rows of result files, and by group.
+    Validate(validate::ValidateArgs),
     /// What a metric means, how it is computed and how other tools define it.
     Explain(explain::ExplainArgs),
     /// Print shell completions.
@@ -93,6 +97,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Gpus(command) => gpus::run(&command, &context),
         Command::Models(command) => models::run(&command, &context),
         Command::Memory(arguments) => memory::run(&arguments, &context),
+        Command::Validate(arguments) => validate::run(&arguments, &context),
         Command::Explain(arguments) => explain::run(&arguments, &context),
         Command::Completions(arguments) => meta::completions(&arguments, &mut Cli::command()),
         Command::Man => meta::man(Cli::command()),

@@ -10,6 +10,7 @@ mod memory;
 mod models;
 mod quantity;
 mod table;
+mod validate;
 
 pub use estimate::estimate;
 pub use explain::{conversion, metric, metrics};
@@ -17,6 +18,7 @@ pub use gpus::{gpu, gpu_list};
 pub use memory::memory;
 pub use models::{model, model_list};
 pub use quantity::{bytes_gib, count, duration, number, percent, usd};
+pub use validate::validation;
 
 /// A table of an answer.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,6 +55,8 @@ pub struct Report {
     pub footer: Vec<String>,
     /// What to know before using the answer; goes to stderr in formats for people.
     pub warnings: Vec<String>,
+    /// Rows of CSV as columns and cells, where they are not the items of `json`.
+    pub records: Vec<Vec<(String, String)>>,
     /// The whole answer in SI base units with `schema_version`; an array prints as JSON lines.
     pub json: serde_json::Value,
 }

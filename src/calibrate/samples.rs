@@ -30,23 +30,36 @@ pub struct Record<'a> {
     record: &'a csv::StringRecord,
 }
 
+/// The text of a CSV file, unpacked where its name ends in `.gz`.
+///
+/// # Errors
+/// When it cannot be read, is no UTF-8, or has more than 1 GiB.
+pub fn read_csv(path: &Path) -> Result<String, SpecError> {
+    let unreadable = |e: std::io::Error| SpecError::Unreadable {
+        file: path.display().to_string(),
+        message: e.to_string(),
+    };
+    let raw = std::fs::File::open(path).map_err(unreadable)?;
+    let packed = path.extension().is_some_and(|e| e == "gz");
+    let mut reader: Box<dyn Read> = if packed { Box::new(GzDecoder::new(raw)) } else { Box::new(raw) };
+    let mut text = String::new();
+    let read = reader.by_ref().take(LARGEST + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if read as u64 > LARGEST {
+        return Err(unreadable(std::io::Error::other("it has more than 1 GiB")));
+    }
+    Ok(text)
+}
+
 impl Table {
     /// Reads a table. The file's name may carry the engine: `<gpu>__<engine-version>__<operator>.csv.gz`.
     ///
     /// # Errors
     /// When the file cannot be read, is no CSV, or has no `latency_us` column.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
-        let file = path.display().to_string();
-        let unreadable =
-            |e: std::io::Error| SpecError::Unreadable { file: file.clone(), message: e.to_string() };
-        let raw = std::fs::File::open(path).map_err(unreadable)?;
+        let text = read_csv(path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut text = String::new();
-        let packed = path.extension().is_some_and(|e| e == "gz");
-        let mut reader: Box<dyn Read> = if packed { Box::new(GzDecoder::new(raw)) } else { Box::new(raw) };
-        reader.by_ref().take(LARGEST).read_to_string(&mut text).map_err(unreadable)?;
         let engine = name.split("__").nth(1).unwrap_or("measured").to_owned();
-        Self::parse(&text, &file, &engine)
+        Self::parse(&text, &path.display().to_string(), &engine)
     }
 
     /// Parses the text of a table.

@@ -8,14 +8,20 @@ pub(super) fn render(report: &Report) -> String {
         Value::Array(items) => items.as_slice(),
         one => std::slice::from_ref(one),
     };
-    let rows: Vec<Vec<(String, String)>> = items
-        .iter()
-        .map(|item| {
-            let mut cells = vec![];
-            flatten("", item, &mut cells);
-            cells
-        })
-        .collect();
+    let flattened: Vec<Vec<(String, String)>>;
+    let rows = if report.records.is_empty() {
+        flattened = items
+            .iter()
+            .map(|item| {
+                let mut cells = vec![];
+                flatten("", item, &mut cells);
+                cells
+            })
+            .collect();
+        &flattened
+    } else {
+        &report.records
+    };
     let mut header: Vec<&str> = vec![];
     for (key, _) in rows.iter().flatten() {
         if !header.contains(&key.as_str()) {
@@ -25,7 +31,7 @@ pub(super) fn render(report: &Report) -> String {
     let mut writer = csv::Writer::from_writer(vec![]);
     // writing to memory cannot fail
     let _ = writer.write_record(&header);
-    for row in &rows {
+    for row in rows {
         let cells = header.iter().map(|h| row.iter().find(|(k, _)| k == h).map_or("", |(_, v)| v.as_str()));
         let _ = writer.write_record(cells);
     }

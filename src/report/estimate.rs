@@ -32,7 +32,8 @@ pub fn estimate(answer: &Estimate, explain: bool) -> Report {
     if !explain {
         footer.push("--explain shows every line with its formula; --json everything in SI units.".into());
     }
-    Report { heading: heading(answer), sections, footer, warnings: answer.warnings.clone(), json }
+    let warnings = answer.warnings.clone();
+    Report { heading: heading(answer), sections, footer, warnings, json, ..Report::default() }
 }
 
 fn heading(answer: &Estimate) -> Vec<String> {

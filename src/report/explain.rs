@@ -28,8 +28,8 @@ pub fn metric(explanation: &MetricExplanation) -> Report {
             .filter(|(text, _)| !text.is_empty())
             .map(|(text, head)| format!("{head}{text}"))
             .collect(),
-        warnings: vec![],
         json: json!({ "schema_version": 1, "metric": e }),
+        ..Report::default()
     }
 }
 

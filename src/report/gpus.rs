@@ -96,8 +96,8 @@ pub fn gpu(g: &AcceleratorSummary) -> Report {
         heading: vec![format!("{} ({})", g.id, g.name), line.join(", ")],
         sections: vec![values],
         footer,
-        warnings: vec![],
         json: versioned(&json!(g)),
+        ..Report::default()
     }
 }
 

@@ -63,7 +63,7 @@ pub fn memory(
     let mut footer: Vec<String> =
         answer.vllm_log.iter().map(|line| format!("vLLM would log: {line}")).collect();
     footer.extend(answer.assumptions.iter().cloned());
-    Report { heading, sections, footer, warnings, json }
+    Report { heading, sections, footer, warnings, json, ..Report::default() }
 }
 
 /// The parts that occupy one accelerator, in the order of the bar.

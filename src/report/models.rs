@@ -78,9 +78,9 @@ pub fn model(m: &ModelSummary) -> Report {
     Report {
         heading: vec![m.hf_id.as_ref().map_or_else(|| m.id.clone(), |hf_id| format!("{} ({hf_id})", m.id))],
         sections: vec![facts, layers],
-        footer: vec![],
         warnings: m.warnings.clone(),
         json: versioned(&json!(m)),
+        ..Report::default()
     }
 }
 

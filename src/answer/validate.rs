@@ -1,0 +1,211 @@
+//! `validate`: predicted against measured. Every row of a result file becomes a question to
+//! [`estimate`](super::estimate), so that what is validated is what users are told.
+
+mod metrics;
+mod names;
+mod quantity;
+mod row;
+mod table;
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{iter, thread};
+
+use super::Kernels;
+use crate::spec::catalog::Directories;
+use crate::spec::{Accelerator, SpecError};
+pub use metrics::{Group, Metric, Metrics};
+use names::Known;
+pub use quantity::Quantity;
+use row::{ComparedRow, Outcome, compare};
+pub use table::{MeasuredRow, MeasuredTable};
+
+/// Names that rows can be grouped by beside the columns of their files.
+const DERIVED: [&str; 2] = ["batch", "room"];
+
+/// Which kernel models predict.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum KernelChoice {
+    /// Those in force for each accelerator.
+    #[default]
+    InForce,
+    /// These, for every accelerator.
+    Given(Box<Kernels>),
+    /// The defaults of the architecture family.
+    Defaults,
+}
+
+impl KernelChoice {
+    fn of(&self, accelerator: &Accelerator, directories: &Directories) -> Result<Option<Kernels>, SpecError> {
+        match self {
+            Self::InForce => Kernels::in_force(accelerator, directories),
+            Self::Given(kernels) => Ok(Some(Kernels::clone(kernels))),
+            Self::Defaults => Ok(None),
+        }
+    }
+}
+
+/// What to show beside the errors.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ValidateOptions {
+    /// Kernel models.
+    pub kernels: KernelChoice,
+    /// Columns to group by; `batch` is the concurrency, `room` whether the KV pool holds the batch.
+    pub by: Vec<String>,
+    /// How many of the worst rows to list.
+    pub worst: usize,
+}
+
+/// Rows skipped for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// Why.
+    pub reason: String,
+    /// How many rows.
+    pub count: usize,
+}
+
+/// A quantity of a run that was missed by much.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorstRow {
+    /// The file's id of the run, or its line.
+    pub id: String,
+    /// Model, accelerator, engine and load.
+    pub question: String,
+    /// Key of the quantity.
+    pub metric: &'static str,
+    /// Measured, in SI units.
+    pub measured: f64,
+    /// Predicted, in SI units.
+    pub predicted: f64,
+    /// (predicted − measured) / measured in percent.
+    pub error: f64,
+}
+
+/// Predicted against measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Validation {
+    /// Rows read.
+    pub rows: usize,
+    /// Rows compared.
+    pub predicted: usize,
+    /// Rows not compared, by reason, most first.
+    pub skipped: Vec<Skipped>,
+    /// Errors over all rows compared.
+    pub metrics: Metrics,
+    /// Columns grouped by.
+    pub by: Vec<String>,
+    /// Errors by group.
+    pub groups: Vec<Group>,
+    /// The worst rows by the ratio of predicted and measured, worst first.
+    pub worst: Vec<WorstRow>,
+}
+
+/// Compares every row of the files. `progress` hears how many rows are done, from several threads.
+///
+/// # Errors
+/// When a cell holds what its column cannot, a calibration cannot be read, or no file has a column to group by.
+pub fn validate(
+    tables: &[MeasuredTable],
+    options: &ValidateOptions,
+    directories: &Directories,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Validation, SpecError> {
+    check_columns(tables, &options.by)?;
+    let rows: Vec<MeasuredRow<'_>> = tables.iter().flat_map(MeasuredTable::rows).collect();
+    let known = Known::of(rows.iter().copied(), &options.kernels, directories)?;
+    let outcomes = on_all_cores(&rows, |row| compare(*row, &known, &options.by), progress);
+    let mut compared = vec![];
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for outcome in outcomes {
+        match outcome? {
+            Outcome::Compared(row) => compared.push(*row),
+            Outcome::Skipped(reason) => *reasons.entry(reason).or_default() += 1,
+        }
+    }
+    let mut skipped: Vec<Skipped> =
+        reasons.into_iter().map(|(reason, count)| Skipped { reason, count }).collect();
+    skipped.sort_by_key(|s| std::cmp::Reverse(s.count));
+    Ok(Validation {
+        rows: rows.len(),
+        predicted: compared.len(),
+        skipped,
+        metrics: metrics::metrics(compared.iter()),
+        by: options.by.clone(),
+        groups: if options.by.is_empty() { vec![] } else { metrics::groups(&compared, &options.by) },
+        worst: worst(&compared, options.worst),
+    })
+}
+
+fn check_columns(tables: &[MeasuredTable], by: &[String]) -> Result<(), SpecError> {
+    for column in by.iter().filter(|c| !DERIVED.contains(&c.as_str())) {
+        if !tables.iter().any(|t| t.has(column)) {
+            let mut names: Vec<&str> =
+                tables.iter().flat_map(MeasuredTable::columns).chain(DERIVED).collect();
+            names.sort_unstable();
+            names.dedup();
+            return Err(SpecError::Unknown {
+                kind: "column",
+                name: column.clone(),
+                similar: crate::spec::similar(column, names.iter().copied()),
+                fix: format!("--by takes {}", names.join(", ")),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Applies `work` to all items on all cores; results keep their order.
+fn on_all_cores<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Vec<R> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get).min(items.len().max(1));
+    let next = AtomicUsize::new(0);
+    let done = AtomicUsize::new(0);
+    let mut results: Vec<(usize, R)> = thread::scope(|scope| {
+        let worker = || {
+            let claimed = iter::from_fn(|| {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                items.get(i).map(|item| (i, item))
+            });
+            claimed
+                .map(|(i, item)| {
+                    let result = work(item);
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+                    (i, result)
+                })
+                .collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    results.sort_by_key(|(i, _)| *i);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn worst(rows: &[ComparedRow], most: usize) -> Vec<WorstRow> {
+    let mut all: Vec<(f64, &ComparedRow, &row::Compared)> = rows
+        .iter()
+        .flat_map(|row| row.values.iter().map(move |v| ((v.predicted / v.measured).ln().abs(), row, v)))
+        .collect();
+    // stable: equal misses stay in the order of the file
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    all.into_iter()
+        .take(most)
+        .map(|(_, row, v)| WorstRow {
+            id: row.id.clone(),
+            question: row.question.clone(),
+            metric: v.quantity.key(),
+            measured: v.measured,
+            predicted: v.predicted,
+            error: 100.0 * (v.predicted - v.measured) / v.measured,
+        })
+        .collect()
+}

@@ -1,0 +1,235 @@
+//! Names in result files → what the catalogs know. Whatever stays unknown is skipped with its reason.
+
+use std::collections::BTreeMap;
+
+use super::{KernelChoice, MeasuredRow};
+use crate::answer::Kernels;
+use crate::spec::catalog::{self, Directories};
+use crate::spec::deployment::EngineKind;
+use crate::spec::model::TensorClass;
+use crate::spec::{Accelerator, DataType, Engine, ModelSpec, SpecError};
+
+/// An accelerator with the kernel models in force for it.
+pub(super) type Device = (Accelerator, Option<Kernels>);
+
+/// Models and accelerators of a file, each read once.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    models: BTreeMap<String, Result<ModelSpec, String>>,
+    devices: BTreeMap<String, Result<Device, String>>,
+}
+
+impl Known {
+    /// Reads what the rows name.
+    ///
+    /// # Errors
+    /// When a calibration cannot be read.
+    pub(super) fn of<'a>(
+        rows: impl Iterator<Item = MeasuredRow<'a>>,
+        choice: &KernelChoice,
+        directories: &Directories,
+    ) -> Result<Self, SpecError> {
+        let mut known = Self::default();
+        for row in rows.filter(|r| r.text("mode") == "static") {
+            let (model, gpu) = (row.text("model"), row.text("gpu"));
+            if !known.models.contains_key(model) {
+                known.models.insert(model.to_owned(), model_of(model, directories));
+            }
+            if !known.devices.contains_key(gpu) {
+                let device = match catalog::accelerator(gpu, directories) {
+                    Ok(found) => {
+                        let kernels = choice.of(&found, directories)?;
+                        Ok((found, kernels))
+                    }
+                    Err(e) => Err(unknown(e, &format!("gpu `{gpu}` is not in the catalog"))),
+                };
+                known.devices.insert(gpu.to_owned(), device);
+            }
+        }
+        Ok(known)
+    }
+
+    pub(super) fn model(&self, name: &str) -> Result<&ModelSpec, String> {
+        find(&self.models, name)
+    }
+
+    pub(super) fn device(&self, name: &str) -> Result<&Device, String> {
+        find(&self.devices, name)
+    }
+}
+
+fn find<'a, T>(known: &'a BTreeMap<String, Result<T, String>>, name: &str) -> Result<&'a T, String> {
+    known
+        .get(name)
+        .map_or_else(|| Err(format!("`{name}` was not read")), |r| r.as_ref().map_err(Clone::clone))
+}
+
+/// The reason of a skip: short for names that nobody knows, in full for anything else.
+fn unknown(error: SpecError, short: &str) -> String {
+    match error {
+        SpecError::Unknown { .. } | SpecError::Ambiguous { .. } => short.to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A model by its name, else by what is left of it without organisation, file format and tuning: those
+/// do not change shapes. A fine-tune under another name stays unknown.
+fn model_of(name: &str, directories: &Directories) -> Result<ModelSpec, String> {
+    let first = match catalog::model(name, directories) {
+        Ok(found) => return Ok(found),
+        Err(error) => error,
+    };
+    stems(name)
+        .iter()
+        .find_map(|stem| catalog::model(stem, directories).ok())
+        .ok_or_else(|| unknown(first, &format!("model `{name}` is not in the catalog")))
+}
+
+/// Endings of file and repository names that say nothing of a model's shapes, in lower case.
+const ENDINGS: [&str; 12] = [
+    "-gguf",
+    "-hf",
+    "-qat",
+    "-fp8-kv",
+    "-fp8",
+    "-f16",
+    "-bf16",
+    "-mxfp4",
+    "-chat",
+    "-instruct",
+    "-2507",
+    "-it",
+];
+
+/// Shorter and shorter forms of a name: `ggml-org/X-Q8_0-GGUF` → `X-Q8_0-GGUF` → `X-Q8_0` → `X`.
+fn stems(name: &str) -> Vec<String> {
+    let mut stem = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    let mut all = vec![stem.clone()];
+    loop {
+        let shorter = ENDINGS
+            .iter()
+            .find_map(|ending| stem.strip_suffix(ending))
+            .or_else(|| {
+                let (rest, last) = stem.rsplit_once(['-', '.'])?;
+                (file_format(last).is_some() || matches!(last, "ud" | "i1")).then_some(rest)
+            })
+            .map(str::to_owned);
+        match shorter {
+            Some(shorter) if !shorter.is_empty() => stem = shorter,
+            _ => return all,
+        }
+        all.push(stem.clone());
+    }
+}
+
+/// A llama.cpp file type as files are named, mixtures by their main type: Unsloth's `ud-q4_k_xl` and
+/// quantisers' `i1-q4_k_m` store most tensors as `q4_k_m` does.
+fn file_format(text: &str) -> Option<DataType> {
+    let bare = text.trim_start_matches("ud-").trim_start_matches("i1-");
+    let looks_like_one = bare.starts_with(['q', 'i']) && bare.contains(|c: char| c.is_ascii_digit());
+    let main = match bare {
+        "q8_k_xl" => "q8_0",
+        "q6_k_xl" => "q6_k",
+        "q5_k_xl" => "q5_k_m",
+        "q4_k_xl" => "q4_k_m",
+        "q3_k_xl" => "q3_k_m",
+        "q2_k_xl" => "q2_k",
+        other => other,
+    };
+    main.parse().ok().filter(|d: &DataType| looks_like_one && d.is_gguf())
+}
+
+/// How the weights of a row are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// Unquantised layers.
+    pub data_type: Option<DataType>,
+    /// Linear layers, when not as the checkpoint has them.
+    pub quantization: Option<DataType>,
+}
+
+/// Formats of a row's weights from its `weight_dtype`, or from the model's name where that is empty.
+pub(super) fn stored(row: MeasuredRow<'_>, engine: EngineKind, model: &ModelSpec) -> Result<Stored, String> {
+    let text = row.text("weight_dtype").to_ascii_lowercase();
+    let as_checkpoint = Stored { data_type: None, quantization: None };
+    let gguf = engine == EngineKind::Llamacpp;
+    let name = row.text("model").to_ascii_lowercase();
+    let named = name.split(['-', '.', '/']).find_map(file_format);
+    let data_type = match text.as_str() {
+        "" | "auto" if !gguf => return Ok(as_checkpoint),
+        // a quantisation-aware checkpoint of Google's is a Q4_0 file
+        "" if name.contains("-qat") => DataType::Q4_0,
+        "" => named.ok_or("weight_dtype is empty and llama.cpp's file type is not in the model's name")?,
+        // nothing says which of the formats of 4.5 bits it was
+        "4-bit" | "int4" if gguf => DataType::Q4_0,
+        "int8" if gguf => DataType::Q8_0,
+        "4-bit" => DataType::Int4,
+        other => match file_format(other) {
+            Some(found) => found,
+            None => other
+                .split("_g")
+                .next()
+                .unwrap_or(other)
+                .parse()
+                .map_err(|_| format!("weight_dtype `{other}` is not known"))?,
+        },
+    };
+    // a checkpoint that is quantised itself keeps its experts (gpt-oss as "F16" has them in MXFP4)
+    let native = [TensorClass::Experts, TensorClass::Mlp]
+        .iter()
+        .any(|class| model.checkpoint.format(*class) == data_type);
+    Ok(match data_type {
+        DataType::Fp32 | DataType::Bf16 | DataType::Fp16 => {
+            Stored { data_type: Some(data_type), quantization: None }
+        }
+        _ if native => as_checkpoint,
+        _ => Stored { data_type: None, quantization: Some(data_type) },
+    })
+}
+
+/// The engine of a row, with its version where the file gives one that can be read.
+pub(super) fn engine_of(row: MeasuredRow<'_>) -> Result<Engine, String> {
+    let lower = row.text("engine").to_ascii_lowercase();
+    let name = lower.trim_start_matches("nvidia ").split(" (").next().unwrap_or_default();
+    let newest: Engine = name.parse().map_err(|_| format!("engine `{lower}` is not modelled"))?;
+    let version = row.text("engine_version");
+    let numbered = version.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
+    // builds of llama.cpp have no number that any rule depends on
+    if newest.kind == EngineKind::Llamacpp || !numbered {
+        return Ok(newest);
+    }
+    format!("{name}@{version}").parse().or(Ok(newest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_what_does_not_change_shapes() {
+        let directories = Directories::default();
+        for (name, id) in [
+            ("meta-llama/Llama-2-7b-chat-hf", "llama-2-7b-hf"),
+            ("codellama/CodeLlama-34b-hf", "codellama-34b-instruct-hf"),
+            ("Qwen3-30B-A3B-UD-Q4_K_XL", "qwen3-30b-a3b"),
+            ("Qwen3-235B-A22B-Instruct-2507-UD-Q3_K_XL", "qwen3-235b-a22b"),
+            ("ggml-org/gemma-3-4b-it-qat-GGUF", "gemma-3-4b-it"),
+            ("gpt-oss-20b-F16", "gpt-oss-20b"),
+            ("amd/Llama-3.1-70B-Instruct-FP8-KV", "llama-3.1-70b-instruct"),
+        ] {
+            assert_eq!(model_of(name, &directories).unwrap().id, id, "{name}");
+        }
+        for name in ["shisa-v2-llama3.1-8b.i1-Q4_K_M", "llama", "BAAI/Aquila-7B", ""] {
+            assert!(model_of(name, &directories).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn file_types_are_read_by_their_main_type() {
+        assert_eq!(file_format("ud-q4_k_xl"), Some(DataType::Q4KM));
+        assert_eq!(file_format("q8_0"), Some(DataType::Q8_0));
+        assert_eq!(file_format("q3_k_s"), Some(DataType::Q3K));
+        assert_eq!(file_format("it"), None);
+        assert_eq!(file_format("instruct"), None);
+    }
+}

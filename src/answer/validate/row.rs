@@ -1,0 +1,239 @@
+//! One measured run: the question it asks of `estimate`, and the answer beside what was measured.
+
+use serde::Serialize;
+
+use super::names::{Known, engine_of, stored};
+use super::{MeasuredRow, Quantity};
+use crate::answer::{Estimate, Interval, Options, Question, estimate};
+use crate::spec::{Deployment, Load, Parallelism, SpecError, Workload, check_deployment};
+
+/// A run that is not compared.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Compared(Box<ComparedRow>),
+    Skipped(String),
+}
+
+/// A run compared.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ComparedRow {
+    pub id: String,
+    pub values: Vec<Compared>,
+    /// Model, accelerator, engine and load as understood.
+    pub question: String,
+    /// Values of the columns grouped by.
+    pub group: Vec<String>,
+}
+
+/// One quantity of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct Compared {
+    #[serde(skip)]
+    pub quantity: Quantity,
+    /// SI units.
+    pub measured: f64,
+    /// SI units.
+    pub predicted: f64,
+    /// 80 % interval of the prediction.
+    pub interval: Interval,
+}
+
+/// What a run asks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Asked {
+    /// Requests in the batch.
+    pub batch: u32,
+    /// Generated tokens as reported; 0 for a run of the prompt alone.
+    pub generated: u32,
+    pub workload: Workload,
+}
+
+impl Asked {
+    /// Reads the load. `depth` tokens already in the cache are a prefix where a prompt is timed and the
+    /// context where only decoding is.
+    fn of(row: MeasuredRow<'_>) -> Result<Result<Self, String>, SpecError> {
+        let batch = row.whole("concurrency", 1)?.unwrap_or(1);
+        let [Some(input), Some(generated)] = [row.whole("input_len", 0)?, row.whole("output_len", 0)?] else {
+            return Ok(Err("input_len or output_len is empty".into()));
+        };
+        if input == 0 && generated == 0 {
+            return Ok(Err("no tokens: input_len and output_len are 0".into()));
+        }
+        let mean = f64::midpoint(row.positive("length_ratio_min")?.unwrap_or(1.0).min(1.0), 1.0);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at most 1e9
+        let length = |nominal: u32| ((f64::from(nominal) * mean).round() as u64).max(1);
+        let prefix = if generated == 0 { depth(row.text("note")) } else { 0 };
+        let workload = Workload {
+            input_len: prefix + length(input),
+            output_len: length(generated),
+            prefix_len: prefix,
+            load: Load::StaticBatch(batch),
+        };
+        Ok(Ok(Self { batch, generated, workload }))
+    }
+}
+
+/// Tokens in the cache before a run of llama-bench (`-d`), from its note.
+fn depth(note: &str) -> u64 {
+    let digits = note.split("depth=").nth(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    digits.flatten().and_then(|d| d.parse().ok()).filter(|d| *d <= 1_000_000_000).unwrap_or(0)
+}
+
+/// Predicts one run.
+///
+/// # Errors
+/// When a cell holds what its column cannot.
+pub(super) fn compare(row: MeasuredRow<'_>, known: &Known, by: &[String]) -> Result<Outcome, SpecError> {
+    if row.text("mode") != "static" {
+        return Ok(Outcome::Skipped(format!(
+            "mode `{}`: only static batches are compared",
+            row.text("mode")
+        )));
+    }
+    let asked = Asked::of(row)?;
+    let parallelism = Parallelism {
+        tp: row.whole("tp", 1)?.unwrap_or(1),
+        pp: row.whole("pp", 1)?.unwrap_or(1),
+        dp: row.whole("dp", 1)?.unwrap_or(1),
+        ep: row.whole("ep", 1)?.unwrap_or(1),
+    };
+    let mut measured = vec![];
+    for quantity in Quantity::ALL {
+        if let Some(value) = row.positive(quantity.column())? {
+            measured.push((quantity, value * quantity.scale()));
+        }
+    }
+    Ok(predict(row, known, by, asked, parallelism, measured)
+        .map_or_else(Outcome::Skipped, |row| Outcome::Compared(Box::new(row))))
+}
+
+fn predict(
+    row: MeasuredRow<'_>,
+    known: &Known,
+    by: &[String],
+    asked: Result<Asked, String>,
+    parallelism: Parallelism,
+    mut measured: Vec<(Quantity, f64)>,
+) -> Result<ComparedRow, String> {
+    let engine = engine_of(row)?;
+    let model = known.model(row.text("model"))?;
+    let (accelerator, kernels) = known.device(row.text("gpu"))?;
+    let asked = asked?;
+    let stored = stored(row, engine.kind, model)?;
+    let kv_cache_data_type = match row.text("kv_cache_dtype") {
+        "" | "auto" => None,
+        text => Some(text.parse().map_err(|_| format!("kv_cache_dtype `{text}` is not known"))?),
+    };
+    let deployment = Deployment {
+        parallelism,
+        data_type: stored.data_type,
+        quantization: stored.quantization,
+        kv_cache_data_type,
+        ..Deployment::single(engine)
+    };
+    let refused = |e: &dyn std::fmt::Display| format!("refused: {e}");
+    check_deployment(model, &deployment).map_err(|e| refused(&e))?;
+    let question = Question {
+        model,
+        accelerator,
+        deployment: &deployment,
+        workload: &asked.workload,
+        kernels: kernels.as_ref(),
+        options: &Options::default(),
+    };
+    keep_own_measurements(row, &asked, &mut measured);
+    if measured.is_empty() {
+        return Err("nothing measured that is predicted".into());
+    }
+    let answer = estimate(&question).map_err(|e| refused(&e))?;
+    let values = measured
+        .into_iter()
+        .map(|(quantity, measured)| {
+            let (predicted, interval) = quantity.predicted(&answer, &asked);
+            Compared { quantity, measured, predicted, interval }
+        })
+        .collect();
+    let group = by.iter().map(|column| group_value(column, row, &answer)).collect();
+    Ok(ComparedRow { id: row.id(), values, question: described(&answer, &asked), group })
+}
+
+/// Drops what a row repeats or what its run has not got: rates of a prompt or of decoding alone are no
+/// rates of whole requests. An `output_tok_s` that counts prompts too is cut to generated tokens.
+fn keep_own_measurements(row: MeasuredRow<'_>, asked: &Asked, measured: &mut Vec<(Quantity, f64)>) {
+    let get = |measured: &[(Quantity, f64)], wanted| measured.iter().find(|(q, _)| *q == wanted).map(|m| m.1);
+    let decoding_alone = get(measured, Quantity::DecodeRate);
+    measured.retain(|(quantity, value)| match quantity {
+        Quantity::Tpot | Quantity::DecodeRate => asked.generated > 1,
+        Quantity::OutputRate => asked.generated > 0 && decoding_alone != Some(*value),
+        Quantity::Ttft | Quantity::PrefillRate => row.text("input_len") != "0",
+        Quantity::E2e => true,
+    });
+    let e2e = get(measured, Quantity::E2e);
+    let w = &asked.workload;
+    let both = (w.input_len + w.output_len) as f64 * f64::from(asked.batch);
+    for (quantity, value) in measured {
+        if let (Quantity::OutputRate, Some(e2e)) = (*quantity, e2e)
+            && (*value * e2e / both - 1.0).abs() < 0.02
+        {
+            *value *= w.output_len as f64 / (w.input_len + w.output_len) as f64;
+        }
+    }
+}
+
+/// The value that a row is grouped by: names as the catalogs have them, `room` (whether the KV pool holds
+/// the whole batch), anything else as the file has it.
+fn group_value(column: &str, row: MeasuredRow<'_>, answer: &Estimate) -> String {
+    match column {
+        "engine" => answer.inputs.engine.split('@').next().unwrap_or_default().to_owned(),
+        "model" => answer.inputs.model.clone(),
+        "gpu" => answer.inputs.gpu.clone(),
+        "room" => {
+            let m = &answer.memory;
+            let needed = (answer.inputs.input_len + answer.inputs.output_len)
+                * u64::from(answer.inputs.batch_size.unwrap_or(1))
+                / u64::from(answer.inputs.data_parallel_size.max(1));
+            match (m.fits, needed <= m.kv_cache_tokens) {
+                (false, _) => "does not fit",
+                (true, true) => "fits",
+                (true, false) => "queues",
+            }
+            .to_owned()
+        }
+        "batch" => row.text("concurrency").to_owned(),
+        other => row.text(other).to_owned(),
+    }
+}
+
+fn described(answer: &Estimate, asked: &Asked) -> String {
+    let i = &answer.inputs;
+    let mut text = format!("{} on {}× {}", i.model, i.num_gpus, i.gpu);
+    for (name, degree) in
+        [("tp", i.tensor_parallel_size), ("pp", i.pipeline_parallel_size), ("dp", i.data_parallel_size)]
+    {
+        if degree > 1 {
+            text.push_str(&format!(" {name}{degree}"));
+        }
+    }
+    let prefix = if i.prefix_len > 0 { format!(" after {} cached", i.prefix_len) } else { String::new() };
+    format!(
+        "{text}, {}, {}, batch {}, {} in{prefix}, {} out",
+        i.engine,
+        i.weight_dtype,
+        asked.batch,
+        i.input_len - i.prefix_len,
+        asked.generated
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_read_from_the_note() {
+        assert_eq!(depth("llama-bench fa=1 depth=4096"), 4096);
+        assert_eq!(depth("fa=True; depth=0 tokens already in KV"), 0);
+        assert_eq!(depth("no word of it"), 0);
+        assert_eq!(depth("depth=99999999999999999999999"), 0);
+    }
+}

@@ -1,0 +1,194 @@
+//! `validate` through the binary: its arithmetic, its traps, its schema and what it refuses.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/measured/static.csv");
+const HEADER: &str = "id,engine,model,gpu,weight_dtype,mode,concurrency,input_len,output_len,ttft_ms,tpot_ms,\
+                      e2e_ms,prefill_tok_s,decode_tok_s,output_tok_s,note";
+
+fn foretoken(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("foretoken").unwrap();
+    command.env_clear().args(arguments);
+    command
+}
+
+fn answer(arguments: &[&str]) -> Value {
+    let output = foretoken(arguments).arg("--json").assert().success().get_output().clone();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn number(value: &Value, pointer: &str) -> f64 {
+    value.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} in {value:#}"))
+}
+
+fn file(directory: &TempDir, rows: &[&str]) -> PathBuf {
+    let path = directory.path().join("measured.csv");
+    fs::write(&path, format!("{HEADER}\n{}\n", rows.join("\n"))).unwrap();
+    path
+}
+
+fn validated(rows: &[&str]) -> Value {
+    let directory = tempfile::tempdir().unwrap();
+    answer(&["validate", file(&directory, rows).to_str().unwrap(), "--worst", "100"])
+}
+
+#[test]
+fn a_row_is_the_estimate_of_the_same_deployment() {
+    let estimate = answer(&[
+        "estimate",
+        "llama-3.1-8b",
+        "--gpu",
+        "h100-sxm",
+        "--engine",
+        "trtllm",
+        "--dtype",
+        "fp16",
+        "--batch-size",
+        "8",
+        "--input-len",
+        "512",
+        "--output-len",
+        "64",
+    ]);
+    // measured is the prediction × 1.25, so every time is 20 % short and every rate 25 % high
+    let ms = |key: &str| 1e3 * 1.25 * number(&estimate, &format!("/latency/{key}"));
+    let row = format!(
+        "1,trtllm,llama-3.1-8b,h100-sxm,fp16,static,8,512,64,{},{},{},,{},{},",
+        ms("ttft_s"),
+        ms("tpot_s"),
+        ms("e2e_s"),
+        8.0 * 1e3 / ms("tpot_s"),
+        8.0 * 64.0 * 1e3 / ms("e2e_s"),
+    );
+    let found = validated(&[&row]);
+    for key in ["ttft_s", "tpot_s", "e2e_s"] {
+        assert!((number(&found, &format!("/metrics/{key}/bias")) + 20.0).abs() < 1e-6, "{key}");
+        assert_eq!(number(&found, &format!("/metrics/{key}/interval_coverage")), 100.0);
+    }
+    for key in ["decode_tokens_per_s", "output_tokens_per_s"] {
+        assert!((number(&found, &format!("/metrics/{key}/bias")) - 25.0).abs() < 1e-6, "{key}");
+    }
+}
+
+#[test]
+fn rates_that_count_prompts_are_cut_to_generated_tokens() {
+    // 4 × 128 generated in 2 s are 256/s; with 3 × as many prompt tokens 1024/s
+    let alone = "1,vllm,llama-3.1-8b,h100-sxm,,static,4,384,128,,,2000,,,256,";
+    let both = "1,vllm,llama-3.1-8b,h100-sxm,,static,4,384,128,,,2000,,,1024,";
+    assert_eq!(validated(&[alone])["metrics"], validated(&[both])["metrics"]);
+}
+
+#[test]
+fn llama_bench_rows_are_prompts_or_decoding_alone() {
+    let at = |depth: &str| {
+        format!("1,llamacpp,llama-3.1-8b,rtx-4090,q4_k_m,static,1,512,0,,,,5000,,,depth={depth}")
+    };
+    let predicted = |row: &str| number(&validated(&[row]), "/worst/0/predicted");
+    let (empty, deep) = (predicted(&at("0")), predicted(&at("16384")));
+    assert!(deep < empty, "512 tokens behind 16,384 take longer: {deep} {empty}");
+    let decode = validated(&["1,llamacpp,llama-3.1-8b,rtx-4090,q4_k_m,static,1,0,128,,8,,,125,125,"]);
+    let keys: Vec<&String> = decode["metrics"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["decode_tokens_per_s", "tpot_s"], "output_tok_s repeats decode_tok_s");
+}
+
+#[test]
+fn what_cannot_be_compared_is_skipped_with_its_reason() {
+    let found = validated(&[
+        "1,mlc-llm,llama-3.1-8b,h100-sxm,fp16,static,1,128,128,,,1000,,,,",
+        "2,vllm,no-such-model,h100-sxm,fp16,static,1,128,128,,,1000,,,,",
+        "3,vllm,llama-3.1-8b,no-such-gpu,fp16,static,1,128,128,,,1000,,,,",
+        "4,vllm,llama-3.1-8b,h100-sxm,q9,static,1,128,128,,,1000,,,,",
+        "5,vllm,llama-3.1-8b,h100-sxm,fp16,closed_loop,1,128,128,,,1000,,,,",
+        "6,vllm,llama-3.1-8b,h100-sxm,fp16,static,1,128,128,,,,,,,",
+        "7,vllm,llama-3.1-8b,h100-sxm,fp16,static,1,,128,,,1000,,,,",
+        "8,llamacpp,llama-3.1-8b,h100-sxm,,static,1,128,128,,,1000,,,,",
+    ]);
+    assert_eq!(number(&found, "/predicted"), 0.0);
+    let reasons: Vec<&str> =
+        found["skipped"].as_array().unwrap().iter().map(|s| s["reason"].as_str().unwrap()).collect();
+    for needle in [
+        "mlc-llm",
+        "no-such-model",
+        "no-such-gpu",
+        "q9",
+        "closed_loop",
+        "nothing measured",
+        "input_len",
+        "file type",
+    ] {
+        assert!(reasons.iter().any(|r| r.contains(needle)), "{needle} in {reasons:?}");
+    }
+    let rows: f64 = (0..reasons.len()).map(|i| number(&found, &format!("/skipped/{i}/count"))).sum();
+    assert_eq!(rows, 8.0);
+}
+
+#[test]
+fn published_rows_by_group_keep_the_schema() {
+    let arguments = ["validate", STATIC, "--by", "engine,gpu,room", "--worst", "3"];
+    let found = answer(&arguments);
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/validate.json");
+    let schema: Value = serde_json::from_str(&fs::read_to_string(schema).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let problems: Vec<String> =
+        validator.iter_errors(&found).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(problems.is_empty(), "{problems:?}");
+    let groups = found["groups"].as_array().unwrap();
+    let compared: f64 = groups.iter().map(|g| number(g, "/predicted")).sum();
+    assert_eq!(compared, number(&found, "/predicted"));
+    let skipped: f64 =
+        found["skipped"].as_array().unwrap().iter().map(|s| s["count"].as_f64().unwrap()).sum();
+    assert_eq!(compared + skipped, number(&found, "/rows"));
+    assert!(groups.iter().any(|g| g["engine"] == "trtllm" && g["gpu"] == "h100-sxm"));
+    assert_eq!(found["worst"].as_array().unwrap().len(), 3);
+    // threads finish in any order, the answer does not
+    assert_eq!(found, answer(&arguments));
+    let csv = foretoken(&arguments).args(["--format", "csv"]).assert().success().get_output().stdout.clone();
+    let csv = String::from_utf8(csv).unwrap();
+    assert!(csv.starts_with("engine,gpu,room,metric,n,") && csv.lines().count() > groups.len(), "{csv}");
+}
+
+#[test]
+fn rubbish_is_refused_by_file_line_and_column() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("empty.csv", "");
+    write("header.csv", HEADER);
+    write("short.csv", "engine,model\nvllm,llama\n");
+    write("word.csv", &format!("{HEADER}\n1,vllm,llama-3.1-8b,h100-sxm,,static,many,128,128,,,10,,,,\n"));
+    write("negative.csv", &format!("{HEADER}\n1,vllm,llama-3.1-8b,h100-sxm,,static,1,128,128,,,-10,,,,\n"));
+    write("half.csv", &format!("{HEADER}\n1,vllm,llama-3.1-8b,h100-sxm,,static,1,12.5,128,,,10,,,,\n"));
+    write("ragged.csv", "a,b\n1,2,3\n");
+    fs::write(directory.path().join("binary.csv"), b"\xff\xfe\x00\x01").unwrap();
+    write("fake.csv.gz", "not gzip");
+    let cases: [(&[&str], &[&str]); 12] = [
+        (&["no-such.csv"], &["no-such.csv", "cannot be read"]),
+        (&["."], &["cannot be read"]),
+        (&["empty.csv"], &["empty.csv", "`engine` is missing"]),
+        (&["header.csv"], &["header.csv", "rows"]),
+        (&["short.csv"], &["short.csv", "`gpu` is missing"]),
+        (&["word.csv"], &["word.csv", "concurrency (line 2)", "many"]),
+        (&["negative.csv"], &["e2e_ms (line 2)", "-10", "above 0"]),
+        (&["half.csv"], &["input_len (line 2)", "12.5", "whole"]),
+        (&["binary.csv"], &["binary.csv"]),
+        (&["fake.csv.gz"], &["fake.csv.gz"]),
+        (&[STATIC, "--by", "colour"], &["colour", "--by takes", "engine"]),
+        (&[], &["FILE"]),
+    ];
+    for (arguments, needles) in cases {
+        let mut command = foretoken(&["validate"]);
+        let output =
+            command.current_dir(directory.path()).args(arguments).assert().code(2).get_output().clone();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.stdout.is_empty() && !message.contains("panicked"), "{arguments:?}\n{message}");
+        for needle in needles {
+            assert!(message.contains(needle), "{arguments:?}: no `{needle}` in\n{message}");
+        }
+    }
+}
