@@ -1,9 +1,12 @@
 //! From measurements to coefficients. Nothing here is needed to predict.
 
+mod attention;
 pub mod collective;
+pub mod decode_attention;
 pub mod fit;
 pub mod gemm;
 pub mod heldout;
+pub mod prefill_attention;
 pub mod quantise;
 pub mod samples;
 pub mod statistics;

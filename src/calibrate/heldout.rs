@@ -32,6 +32,21 @@ pub fn fit_class<F: Form>(
     hardware: &Hardware,
     axes: Option<&GridAxes<F::Input>>,
 ) -> Result<Fitted, FitError> {
+    fit_class_scored::<F>(key, rows, hardware, axes, |_| true)
+}
+
+/// As [`fit_class`], with an error over the rows for which `scored` holds; over all where it holds for none.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_class_scored<F: Form>(
+    key: ClassKey,
+    rows: &[Row<F::Input>],
+    hardware: &Hardware,
+    axes: Option<&GridAxes<F::Input>>,
+    scored: impl Fn(&F::Input) -> bool,
+) -> Result<Fitted, FitError> {
+    let any = rows.iter().any(|r| scored(&r.input));
     let axes = axes.filter(|_| rows.len() >= GRID_SAMPLES);
     let train = |rows: &[Row<F::Input>]| -> Result<(Vec<f64>, Option<Grid>), FitError> {
         let c = fit::<F>(rows, hardware)?;
@@ -53,7 +68,11 @@ pub fn fit_class<F: Form>(
         let (out, kept): (Vec<_>, Vec<_>) = rows.iter().copied().partition(|r| mix(r.group) % FOLDS == fold);
         // a fold may leave too little to fit; its rows then go unscored
         if let Ok(trained) = train(&kept) {
-            pairs.extend(out.iter().map(|r| (predict(&trained, &r.input), r.seconds)));
+            pairs.extend(
+                out.iter()
+                    .filter(|r| !any || scored(&r.input))
+                    .map(|r| (predict(&trained, &r.input), r.seconds)),
+            );
         }
     }
     let (c, grid) = train(rows)?;

@@ -2,8 +2,10 @@
 //! fitted: a form is coefficients with bounds and a function of a shape and the hardware.
 
 pub mod collective;
+pub mod decode_attention;
 pub mod gemm;
 mod grid;
+pub mod prefill_attention;
 pub mod quantise;
 
 pub use grid::Grid;

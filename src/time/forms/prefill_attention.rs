@@ -1,0 +1,96 @@
+//! Causal attention of new tokens over past and themselves.
+
+use super::{Coefficient, Form, Hardware};
+use crate::spec::DataType;
+
+/// Query rows of a tile.
+const TILE: f64 = 128.0;
+
+/// New tokens of each of `requests` requests over their past and themselves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PrefillAttention {
+    /// Requests b.
+    pub requests: f64,
+    /// New tokens t of each.
+    pub new_tokens: f64,
+    /// Past tokens p of each.
+    pub past_tokens: f64,
+    /// Query heads h on this rank.
+    pub heads: f64,
+    /// KV heads on this rank.
+    pub kv_heads: f64,
+    /// Width d of a head (mean of key and value width).
+    pub head_dim: f64,
+    /// Sliding window in tokens.
+    pub window: Option<f64>,
+    /// Bytes per cached element.
+    pub kv_bytes: f64,
+    /// Format in which it multiplies.
+    pub math: DataType,
+}
+
+/// Query–key pairs of one request's `t` new tokens on `p` past ones: t·p + t(t+1)/2, each query seeing at
+/// most `window` tokens.
+#[must_use]
+pub fn pairs(t: f64, p: f64, window: Option<f64>) -> f64 {
+    let all = t * p + t * (t + 1.0) / 2.0;
+    match window {
+        Some(w) if t + p > w => {
+            // the first tokens, whose whole context fits, see a triangle; the others w each
+            let short = (w - p).clamp(0.0, t);
+            short * p + short * (short + 1.0) / 2.0 + (t - short) * w
+        }
+        _ => all,
+    }
+}
+
+/// t = t₀ + [(F/(e_c·P)·w^g)^p + (Q/(e_b·B))^p + (c_p·4·128·d·l·S/(e_c·P))^p]^(1/p).
+///
+/// F = 4·b·h·d·(pairs + t_p·β/2 + w_f·skipped pairs) operations, t_p new tokens padded to tiles of 128, β a
+/// block of wasted keys on the diagonal; n = b·h·t_p/128 tiles run in waves on S multiprocessors,
+/// w = ⌈n/S⌉·S/n; the last term is the longest tile, l = the most keys that a query sees. g ≤ 1 keeps F·w^g from
+/// falling as tiles are added. Source: KERNELS section 5 (pre3) and EQUATIONS section 3 (wave+cp), extended
+/// by the past.
+#[derive(Debug, Clone, Copy)]
+pub struct PrefillAttentionForm;
+
+impl Form for PrefillAttentionForm {
+    type Input = PrefillAttention;
+
+    const COEFFICIENTS: &'static [Coefficient] = &[
+        Coefficient::new("compute", 0.02, 1.0, 0.6),
+        Coefficient::new("latency_us", 0.5, 400.0, 12.0),
+        Coefficient::new("diagonal_tokens", 1.0, 600.0, 64.0),
+        Coefficient::new("wave", 0.01, 1.0, 0.3),
+        Coefficient::new("memory", 0.02, 1.0, 0.5),
+        Coefficient::new("blend", 1.0, 20.0, 1.5),
+        Coefficient::new("beyond_window", 1e-3, 1.0, 0.02),
+        Coefficient::new("longest_tile", 0.01, 8.0, 0.5),
+    ];
+
+    fn seconds(c: &[f64], x: &PrefillAttention, hardware: &Hardware) -> f64 {
+        let &[compute, latency_us, diagonal, wave, memory, p, beyond, longest] = c else {
+            return f64::NAN;
+        };
+        let peak = compute * hardware.peak(x.math);
+        let units = hardware.multiprocessors.max(1.0);
+        let (new, past) = (x.new_tokens, x.past_tokens);
+        let tiles_each = (new / TILE).ceil();
+        let padded = tiles_each * TILE;
+        let everything = pairs(padded, past, None);
+        let inside = pairs(padded, past, x.window.map(|w| w.max(1.0)));
+        let seen = inside + padded * diagonal / 2.0 + beyond * (everything - inside);
+        let flops = 4.0 * x.requests * x.heads * x.head_dim * seen;
+        let tiles = x.requests * x.heads * tiles_each;
+        let waves = (tiles / units).ceil() * units / tiles;
+        let keys = x.window.map_or(new + past, |w| (new + past).min(w + TILE));
+        let tile = longest * 4.0 * TILE * x.head_dim * keys * units / peak;
+        let queries = 4.0 * x.requests * new * x.heads * x.head_dim;
+        let cache = 2.0 * x.requests * x.kv_heads * (keys.max(new) + new) * x.head_dim * x.kv_bytes;
+        let terms =
+            [flops / peak * waves.powf(wave), (queries + cache) / (memory * hardware.bandwidth), tile];
+        let largest = terms.iter().fold(0.0, |a: f64, b| a.max(*b));
+        let sum: f64 = terms.iter().map(|t| (t / largest).powf(p)).sum();
+        latency_us * 1e-6 + largest * sum.powf(1.0 / p)
+    }
+}
