@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand, each parses → answers → reports.
 
 mod args;
+mod calibrate;
+mod calibrations;
 mod error;
 mod estimate;
 mod explain;
@@ -56,6 +58,11 @@ enum Command {
     Memory(Box<memory::MemoryArgs>),
     /// Predicted against measured: errors over the rows of result files, and by group.
     Validate(validate::ValidateArgs),
+    /// Fit kernel times from operator samples; writes a calibration file.
+    Calibrate(calibrate::CalibrateArgs),
+    /// The catalog of fitted kernel times.
+    #[command(subcommand)]
+    Calibrations(calibrations::CalibrationsCommand),
     /// What a metric means, how it is computed and how other tools define it.
     Explain(explain::ExplainArgs),
     /// Print shell completions.
@@ -98,6 +105,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Models(command) => models::run(&command, &context),
         Command::Memory(arguments) => memory::run(&arguments, &context),
         Command::Validate(arguments) => validate::run(&arguments, &context),
+        Command::Calibrate(arguments) => calibrate::run(&arguments, &context),
+        Command::Calibrations(command) => calibrations::run(&command, &context),
         Command::Explain(arguments) => explain::run(&arguments, &context),
         Command::Completions(arguments) => meta::completions(&arguments, &mut Cli::command()),
         Command::Man => meta::man(Cli::command()),

@@ -1,5 +1,6 @@
 //! Answers on paper: one small file per output format. Nothing here computes.
 
+mod calibrations;
 mod csv;
 mod estimate;
 mod explain;
@@ -12,6 +13,7 @@ mod quantity;
 mod table;
 mod validate;
 
+pub use calibrations::{calibrated, calibration, calibration_list};
 pub use estimate::estimate;
 pub use explain::{conversion, metric, metrics};
 pub use gpus::{gpu, gpu_list};

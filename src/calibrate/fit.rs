@@ -10,10 +10,11 @@
 use nalgebra::{DMatrix, DVector};
 
 use crate::time::Hardware;
-use crate::time::forms::{Coefficient, Form, Grid};
+use crate::time::calibration::ClassKey;
+use crate::time::forms::{Coefficient, Form};
 
 /// Scale s of the loss: residuals beyond 10 % count as outliers.
-const LOSS_SCALE: f64 = 0.1;
+pub(super) const LOSS_SCALE: f64 = 0.1;
 /// Most rows that coefficients are fitted on; more add time and no accuracy.
 const MOST_ROWS: usize = 2500;
 /// Starts beside the form's own.
@@ -48,6 +49,17 @@ pub enum FitError {
         /// Median absolute percentage error.
         median_ape: f64,
     },
+    /// Launches were timed, not kernels.
+    #[error(
+        "the shortest of all samples takes {floor_us:.0} us: launches were timed, not kernels; time replays of a CUDA graph"
+    )]
+    LaunchBound {
+        /// Shortest sample in microseconds.
+        floor_us: f64,
+    },
+    /// Another table has the same engine, data type and kernel.
+    #[error("another table given has this class already; give one table an engine and operator")]
+    Duplicate,
     /// A time that is none.
     #[error("sample {row}: {value} is no time; remove it")]
     NoTime {
@@ -57,6 +69,9 @@ pub enum FitError {
         value: f64,
     },
 }
+
+/// A class that could not be fitted, with the reason.
+pub type Refusal = (ClassKey, FitError);
 
 /// A sample: a shape and its measured time in seconds.
 #[derive(Debug, Clone, Copy)]
@@ -208,35 +223,6 @@ fn descend(
         }
     }
     (u, current)
-}
-
-/// Fits a residual grid to the logarithm of measured over predicted, with a ridge toward 1.
-///
-/// Minimises Σ wᵢ(Σⱼ aᵢⱼ gⱼ − rᵢ)² + λ·Σ gⱼ², aᵢⱼ the multilinear weights; robust by reweighting three times.
-#[must_use]
-pub fn fit_grid(low: [f64; 3], high: [f64; 3], points: &[([f64; 3], f64)]) -> Grid {
-    let ridge = 1e-3 * points.len() as f64 / Grid::SIZE as f64 + 1e-6;
-    let rows: Vec<([(usize, f64); 8], f64)> =
-        points.iter().map(|(p, r)| (Grid::weights(low, high, *p), *r)).collect();
-    let mut g = DVector::<f64>::zeros(Grid::SIZE);
-    for _ in 0..4 {
-        let mut normal = DMatrix::<f64>::identity(Grid::SIZE, Grid::SIZE) * ridge;
-        let mut right = DVector::<f64>::zeros(Grid::SIZE);
-        for (weights, r) in &rows {
-            let at: f64 = weights.iter().map(|(j, a)| a * g[*j]).sum();
-            let w = 1.0 / (1.0 + ((at - r) / LOSS_SCALE).powi(2)).sqrt();
-            for (j, a) in weights {
-                right[*j] += w * a * r;
-                for (k, b) in weights {
-                    normal[(*j, *k)] += w * a * b;
-                }
-            }
-        }
-        if let Some(solved) = normal.cholesky() {
-            g = solved.solve(&right);
-        }
-    }
-    Grid { low, high, factors: g.iter().map(|x| x.exp()).collect() }
 }
 
 #[cfg(test)]

@@ -1,24 +1,25 @@
 //! A class fitted, with its error on shapes that the fit has not seen.
 
-use super::fit::{FitError, Row, fit, fit_grid, mix};
+use rayon::prelude::*;
+
+use super::fit::{FitError, Row, fit, mix};
+use super::grid::fit_grid;
 use super::statistics::Errors;
 use crate::time::Hardware;
 use crate::time::calibration::{ClassKey, Fitted};
-use crate::time::forms::{Form, Grid};
+use crate::time::forms::{Axes, Form, Grid};
 
 /// Parts that the groups are divided into; each is left out once.
 const FOLDS: u64 = 4;
-/// Fewest samples for a residual grid.
-const GRID_SAMPLES: usize = 128;
 
-/// Axes and point of a residual grid over the inputs of a form.
+/// A residual grid over the inputs of a form.
 pub struct GridAxes<I> {
-    /// Size at the first node of each axis.
-    pub low: [f64; 3],
-    /// Size at the last node of each axis.
-    pub high: [f64; 3],
+    /// Where its nodes lie, by the fewest samples that it takes, most samples first.
+    pub by_samples: &'static [(usize, Axes)],
     /// Where an input lies.
     pub point: fn(&I) -> [f64; 3],
+    /// The input that lies at a point, in all else like another.
+    pub at: fn([f64; 3], &I) -> I,
 }
 
 /// Fits a class on all rows, and four more times on three quarters of its groups to learn its error
@@ -44,38 +45,38 @@ pub fn fit_class_scored<F: Form>(
     rows: &[Row<F::Input>],
     hardware: &Hardware,
     axes: Option<&GridAxes<F::Input>>,
-    scored: impl Fn(&F::Input) -> bool,
+    scored: impl Fn(&F::Input) -> bool + Sync,
 ) -> Result<Fitted, FitError> {
     let any = rows.iter().any(|r| scored(&r.input));
-    let axes = axes.filter(|_| rows.len() >= GRID_SAMPLES);
+    let axes = axes.and_then(|a| {
+        let (_, nodes) = a.by_samples.iter().find(|(samples, _)| rows.len() >= *samples)?;
+        Some((*nodes, a))
+    });
     let train = |rows: &[Row<F::Input>]| -> Result<(Vec<f64>, Option<Grid>), FitError> {
         let c = fit::<F>(rows, hardware)?;
-        let grid = axes.map(|axes| {
+        let grid = axes.zip(rows.first()).map(|((nodes, axes), like)| {
             let points: Vec<([f64; 3], f64)> = rows
                 .iter()
                 .map(|r| ((axes.point)(&r.input), (r.seconds / F::seconds(&c, &r.input, hardware)).ln()))
                 .collect();
-            fit_grid(axes.low, axes.high, &points)
+            fit_grid(nodes, &points, |point| F::seconds(&c, &(axes.at)(point, &like.input), hardware))
         });
         Ok((c, grid))
     };
     let predict = |(c, grid): &(Vec<f64>, Option<Grid>), input: &F::Input| {
-        let factor = grid.as_ref().zip(axes).map_or(1.0, |(g, axes)| g.factor((axes.point)(input)));
+        let factor = grid.as_ref().zip(axes).map_or(1.0, |(g, (_, axes))| g.factor((axes.point)(input)));
         F::seconds(c, input, hardware) * factor
     };
-    let mut pairs = vec![];
-    for fold in 0..FOLDS {
+    let score = |fold| {
         let (out, kept): (Vec<_>, Vec<_>) = rows.iter().copied().partition(|r| mix(r.group) % FOLDS == fold);
         // a fold may leave too little to fit; its rows then go unscored
-        if let Ok(trained) = train(&kept) {
-            pairs.extend(
-                out.iter()
-                    .filter(|r| !any || scored(&r.input))
-                    .map(|r| (predict(&trained, &r.input), r.seconds)),
-            );
-        }
-    }
-    let (c, grid) = train(rows)?;
+        let Ok(trained) = train(&kept) else { return vec![] };
+        let counted = out.iter().filter(|r| !any || scored(&r.input));
+        counted.map(|r| (predict(&trained, &r.input), r.seconds)).collect()
+    };
+    let (trained, pairs) =
+        rayon::join(|| train(rows), || (0..FOLDS).into_par_iter().flat_map_iter(score).collect::<Vec<_>>());
+    let (c, grid) = trained?;
     let errors = Errors::of(&pairs);
     let seconds = || rows.iter().map(|r| r.seconds * 1e6);
     Ok(Fitted {

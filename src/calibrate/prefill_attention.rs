@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::attention::{AttentionRow, group};
+use super::fit::Refusal;
 use super::fit::Row;
-use super::gemm::Refusal;
 use super::heldout::fit_class;
 use super::samples::Table;
 use crate::spec::SpecError;

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::CliError;
 use crate::report::{Format, Report};
@@ -71,6 +71,22 @@ impl Output {
         }
         to_stdout(format.render(report).as_bytes())
     }
+}
+
+/// Writes a file whole or not at all: beside the place under another name first.
+pub(super) fn write_atomically(path: &Path, text: &str) -> Result<(), CliError> {
+    let failed = |e: std::io::Error| {
+        CliError::Runtime(format!("{}: cannot be written: {e}; check the path", path.display()))
+    };
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?);
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|e| {
+        let _ = std::fs::remove_file(&temporary);
+        failed(e)
+    })
 }
 
 /// Writes a line to standard error; when nobody reads it there is nobody left to tell.

@@ -122,6 +122,38 @@ impl Calibration {
         ]
     }
 
+    /// The same, to change.
+    fn classes_mut(&mut self) -> [&mut Vec<Fitted>; 10] {
+        [
+            &mut self.gemm,
+            &mut self.quantise,
+            &mut self.experts,
+            &mut self.decode_attention,
+            &mut self.prefill_attention,
+            &mut self.latent_decode,
+            &mut self.latent_prefill,
+            &mut self.latent_decode_module,
+            &mut self.latent_prefill_module,
+            &mut self.collective,
+        ]
+    }
+
+    /// Takes over the classes of another calibration, in the order of their keys; returns the keys that
+    /// were there already, whose second fit is dropped.
+    pub fn merge(&mut self, mut other: Self) -> Vec<(&'static str, ClassKey)> {
+        let names = self.classes().map(|(name, _)| name);
+        let mut twice = vec![];
+        for ((name, own), new) in names.into_iter().zip(self.classes_mut()).zip(other.classes_mut()) {
+            for fitted in new.drain(..) {
+                match own.binary_search_by(|f| f.key.cmp(&fitted.key)) {
+                    Ok(_) => twice.push((name, fitted.key)),
+                    Err(at) => own.insert(at, fitted),
+                }
+            }
+        }
+        twice
+    }
+
     /// Reads a calibration file.
     ///
     /// # Errors
@@ -134,17 +166,28 @@ impl Calibration {
         }
         for (class, list) in parsed.classes() {
             for fitted in list {
-                let bad = fitted
-                    .c
-                    .iter()
-                    .chain(fitted.grid.iter().flat_map(|g| &g.factors))
-                    .find(|c| !(c.is_finite() && **c >= 0.0));
+                let bad = fitted.c.iter().find(|c| !(c.is_finite() && **c >= 0.0));
                 if let Some(value) = bad {
                     return Err(CoefficientError::Range {
                         file: file.into(),
                         key: format!("{class} {} {}", fitted.key.engine, fitted.key.data_type),
                         value: *value,
                         range: "[0, ∞)",
+                    });
+                }
+                let grid = fitted.grid.as_ref();
+                if let Some(grid) =
+                    grid.filter(|g| !g.axes.are_sound() || g.log_per_mille.len() != g.axes.size())
+                {
+                    return Err(CoefficientError::Syntax {
+                        file: file.into(),
+                        message: format!(
+                            "{class} {} {}: a grid of {:?} nodes has {} factors or no range",
+                            fitted.key.engine,
+                            fitted.key.data_type,
+                            grid.axes.nodes,
+                            grid.log_per_mille.len()
+                        ),
                     });
                 }
             }
@@ -187,12 +230,14 @@ impl Calibration {
                 let _ = writeln!(out, "heldout_ape = {}", digits(&fitted.heldout_ape));
                 let _ = writeln!(out, "range_us = {}", digits(&fitted.range_us));
                 if let Some(grid) = &fitted.grid {
+                    let logs: Vec<String> = grid.log_per_mille.iter().map(i16::to_string).collect();
                     let _ = writeln!(
                         out,
-                        "grid = {{ low = {}, high = {}, factors = {} }}",
-                        digits(&grid.low),
-                        digits(&grid.high),
-                        digits(&grid.factors)
+                        "grid = {{ nodes = {:?}, low = {:?}, high = {:?}, log_per_mille = [{}] }}",
+                        grid.axes.nodes,
+                        grid.axes.low,
+                        grid.axes.high,
+                        logs.join(",")
                     );
                 }
             }
@@ -216,6 +261,7 @@ fn three_digits(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::forms::Axes;
 
     #[test]
     fn what_is_written_reads_back() {
@@ -228,7 +274,10 @@ mod tests {
                 variant: String::new(),
             },
             c: vec![0.756, 0.849, 4.18, 3.06, 100.0],
-            grid: Some(Grid { low: [1.0; 3], high: [32768.0; 3], factors: vec![1.0; Grid::SIZE] }),
+            grid: Some(Grid::new(
+                Axes { nodes: [2, 2, 3], low: [1.0; 3], high: [32768.0; 3] },
+                (0..12).map(|i| f64::from(i) * 0.01 - 0.05),
+            )),
             samples: 100,
             heldout_ape: [5.61, 4.2, 12.0],
             range_us: [3.0, 60300.0],
@@ -236,6 +285,22 @@ mod tests {
         let text = one.to_toml();
         let back = Calibration::from_toml(&text, "x.toml").unwrap();
         assert_eq!(back.to_toml(), text);
-        assert_eq!(back.gemm[0].c, one.gemm[0].c);
+        assert_eq!(back, one);
+    }
+
+    #[test]
+    fn a_grid_without_its_factors_is_refused() {
+        let class = "[[gemm]]\nengine = \"e\"\ndata_type = \"bf16\"\nc = [1.0]\nsamples = 1\nheldout_ape = [1.0, 1.0, 1.0]\n\
+                     range_us = [1.0, 2.0]\n";
+        let head = "schema = 1\ngpu = \"x\"\ntool_version = \"0\"\nsource = \"s\"\n";
+        for grid in [
+            "{ nodes = [2, 2, 2], low = [1.0, 1.0, 1.0], high = [2.0, 2.0, 2.0], log_per_mille = [1] }",
+            "{ nodes = [1, 1, 1], low = [1.0, 1.0, 1.0], high = [2.0, 2.0, 2.0], log_per_mille = [1] }",
+            "{ nodes = [1, 1, 1], low = [1.0, 1.0, 1.0], high = [1.0, 2.0, 2.0], log_per_mille = [1] }",
+        ] {
+            let text = format!("{head}{class}grid = {grid}\n");
+            let message = Calibration::from_toml(&text, "x.toml").unwrap_err().to_string();
+            assert!(message.contains("x.toml") && message.contains("gemm e bf16"), "{message}");
+        }
     }
 }

@@ -143,8 +143,8 @@ impl Coefficients {
     /// When the embedded file is broken, which a test excludes.
     pub fn default_for(architecture: &str) -> Result<Self, CoefficientError> {
         Self::from_toml(
-            include_str!("../../calibration/default.toml"),
-            "calibration/default.toml",
+            include_str!("../../calibration/defaults/default.toml"),
+            "calibration/defaults/default.toml",
             architecture,
         )
     }
@@ -283,7 +283,8 @@ mod tests {
 
     #[test]
     fn an_efficiency_above_one_is_refused() {
-        let text = include_str!("../../calibration/default.toml").replace("compute = 0.78", "compute = 1.78");
+        let text = include_str!("../../calibration/defaults/default.toml")
+            .replace("compute = 0.78", "compute = 1.78");
         let error = Coefficients::from_toml(&text, "x.toml", "Hopper").unwrap_err().to_string();
         assert!(error.contains("hopper.gemm_16.compute") && error.contains("1.78"), "{error}");
     }

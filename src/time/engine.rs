@@ -35,7 +35,7 @@ struct File {
     engines: BTreeMap<String, EngineTerms>,
 }
 
-const FILE: &str = "calibration/engines.toml";
+const FILE: &str = "calibration/defaults/engines.toml";
 
 impl EngineTerms {
     /// The embedded terms of an engine.
@@ -43,7 +43,7 @@ impl EngineTerms {
     /// # Errors
     /// When the embedded file is broken, which a test excludes.
     pub fn default_for(engine: EngineKind) -> Result<Self, CoefficientError> {
-        let mut file: File = toml::from_str(include_str!("../../calibration/engines.toml"))
+        let mut file: File = toml::from_str(include_str!("../../calibration/defaults/engines.toml"))
             .map_err(|e| CoefficientError::Syntax { file: FILE.into(), message: e.message().to_owned() })?;
         if file.schema != 1 {
             return Err(CoefficientError::Schema { file: FILE.into(), schema: file.schema });

@@ -8,7 +8,7 @@ mod grid;
 pub mod prefill_attention;
 pub mod quantise;
 
-pub use grid::Grid;
+pub use grid::{Axes, Grid};
 
 use super::Hardware;
 

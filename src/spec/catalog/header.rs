@@ -15,11 +15,11 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header of one of our TOML files: top-level `id`, `name` and `hf_id`, and `aliases`
-    /// (of a model under `[source]`).
+    /// Reads the header of one of our TOML files: top-level `id` (`gpu` of a calibration), `name`
+    /// and `hf_id`, and `aliases` (of a model under `[source]`).
     pub fn read(text: &str, stem: &str) -> Self {
         let top = text.split("\n[").next().unwrap_or_default();
-        let id = string(top, "id").unwrap_or_else(|| stem.to_owned());
+        let id = string(top, "id").or_else(|| string(top, "gpu")).unwrap_or_else(|| stem.to_owned());
         Self {
             id,
             name: string(top, "name").unwrap_or_default(),

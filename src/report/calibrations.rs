@@ -1,0 +1,130 @@
+//! `calibrate` and `calibrations` on paper.
+
+use serde_json::{Value, json};
+
+use super::{Report, Section, versioned};
+use crate::calibrate::operators::Refused;
+use crate::time::calibration::{Calibration, Fitted};
+
+const HEADER: [&str; 9] =
+    ["operator", "dtype", "engine", "kernel", "variant", "samples", "mean %", "median %", "p90 %"];
+const ERRORS: &str = "Errors are absolute percentage errors on shapes left out of the fit.";
+
+/// What was fitted, with what was refused as warnings.
+#[must_use]
+pub fn calibrated(calibration: &Calibration, refused: &[Refused], output: &str, wall_s: f64) -> Report {
+    let name = |r: &Refused| {
+        let parts = [r.operator, &r.key.engine, &r.key.data_type, &r.key.kernel, &r.key.variant];
+        parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    let refusal = |r: &Refused| {
+        json!({ "operator": r.operator, "dtype": r.key.data_type, "engine": r.key.engine,
+                "kernel": r.key.kernel, "variant": r.key.variant, "reason": r.reason.to_string() })
+    };
+    Report {
+        heading: vec![format!("{} written to {output}", calibration.gpu)],
+        sections: vec![table(calibration)],
+        footer: vec![ERRORS.into()],
+        warnings: refused.iter().map(|r| format!("{}: {}", name(r), r.reason)).collect(),
+        json: versioned(&json!({
+            "gpu": calibration.gpu,
+            "classes": classes(calibration),
+            "refused": refused.iter().map(refusal).collect::<Vec<_>>(),
+            "output": output,
+            "wall_s": wall_s,
+        })),
+        ..Report::default()
+    }
+}
+
+/// All calibrations, one a row, each with its file.
+#[must_use]
+pub fn calibration_list(all: &[(String, Calibration)]) -> Report {
+    let mut section = Section::new("", &["gpu", "classes", "samples", "engines", "date", "file"]);
+    let mut items = vec![];
+    for (file, calibration) in all {
+        let fits = || calibration.classes().into_iter().flat_map(|(_, list)| list);
+        let mut engines: Vec<&str> = fits().map(|f| f.key.engine.as_str()).collect();
+        engines.sort_unstable();
+        engines.dedup();
+        let samples: usize = fits().map(|f| f.samples).sum();
+        section.row([
+            calibration.gpu.clone(),
+            fits().count().to_string(),
+            samples.to_string(),
+            engines.join(", "),
+            calibration.date.clone(),
+            file.clone(),
+        ]);
+        items.push(versioned(&json!({
+            "gpu": calibration.gpu, "file": file, "classes": fits().count(), "samples": samples,
+            "engines": engines, "date": calibration.date, "tool_version": calibration.tool_version,
+            "source": calibration.source,
+        })));
+    }
+    Report {
+        sections: vec![section],
+        footer: vec![
+            "Other accelerators take those of a relative. `calibrations show` names the errors.".into(),
+        ],
+        json: Value::Array(items),
+        ..Report::default()
+    }
+}
+
+/// One calibration with every class.
+#[must_use]
+pub fn calibration(calibration: &Calibration, file: &str) -> Report {
+    let made = [&calibration.date, &calibration.tool_version];
+    let made: Vec<&str> = made.into_iter().map(String::as_str).filter(|t| !t.is_empty()).collect();
+    Report {
+        heading: vec![
+            format!("{} ({file}, foretoken {})", calibration.gpu, made.join(", ")),
+            format!("Samples: {}", calibration.source),
+        ],
+        sections: vec![table(calibration)],
+        footer: vec![ERRORS.into()],
+        warnings: vec![],
+        json: versioned(&json!({
+            "gpu": calibration.gpu, "file": file, "date": calibration.date,
+            "tool_version": calibration.tool_version, "source": calibration.source,
+            "classes": classes(calibration),
+        })),
+        ..Report::default()
+    }
+}
+
+fn table(calibration: &Calibration) -> Section {
+    let mut section = Section::new("", &HEADER);
+    for (operator, list) in calibration.classes() {
+        for Fitted { key, samples, heldout_ape: [mape, median, p90], .. } in list {
+            section.row([
+                operator.to_owned(),
+                key.data_type.clone(),
+                key.engine.clone(),
+                key.kernel.clone(),
+                key.variant.clone(),
+                samples.to_string(),
+                format!("{mape:.1}"),
+                format!("{median:.1}"),
+                format!("{p90:.1}"),
+            ]);
+        }
+    }
+    section
+}
+
+fn classes(calibration: &Calibration) -> Vec<Value> {
+    let class = |operator: &str, f: &Fitted| {
+        let [mape, median, p90] = f.heldout_ape;
+        let [shortest, longest] = f.range_us;
+        json!({
+            "operator": operator, "dtype": f.key.data_type, "engine": f.key.engine, "kernel": f.key.kernel,
+            "variant": f.key.variant, "samples": f.samples, "heldout_mape": mape,
+            "heldout_median_ape": median, "heldout_p90_ape": p90, "coefficients": f.c,
+            "grid_nodes": f.grid.as_ref().map(|g| g.axes.nodes),
+            "sampled_s": [shortest * 1e-6, longest * 1e-6],
+        })
+    };
+    calibration.classes().into_iter().flat_map(|(o, list)| list.iter().map(move |f| class(o, f))).collect()
+}
