@@ -3,11 +3,14 @@
 
 use super::Hardware;
 use super::calibration::{Calibration, Fitted};
+use super::forms::collective::{Message, ThreeRegimes, for_ranks};
+use super::forms::decode_attention::{DecodeAttention, DecodeAttentionForm};
 use super::forms::gemm::{Gemm, SoftGemm};
+use super::forms::prefill_attention::{PrefillAttention, PrefillAttentionForm};
 use super::forms::{Form, Grid};
 use super::line::Bound;
 use crate::spec::{DataType, EngineKind};
-use crate::work::{Operator, Shape};
+use crate::work::{Collective, Operator, Shape};
 
 /// Whose tables stand in for an engine's, best first. Kernels of llama.cpp are its own and in no table.
 fn preference(engine: EngineKind) -> &'static [&'static str] {
@@ -15,28 +18,50 @@ fn preference(engine: EngineKind) -> &'static [&'static str] {
         EngineKind::Vllm => &["measured", "vllm", "sglang", "trtllm"],
         EngineKind::Sglang => &["measured", "sglang", "vllm", "trtllm"],
         EngineKind::Trtllm => &["measured", "trtllm", "sglang", "vllm"],
-        EngineKind::Transformers => &["measured", "vllm"],
+        EngineKind::Transformers => &["measured", "vllm", "sglang"],
         EngineKind::Llamacpp | EngineKind::Ideal => &[],
     }
 }
 
-/// Coefficients of one kernel with its residual grid.
+/// Libraries whose collectives every engine falls back to.
+const LIBRARIES: [&str; 3] = ["nccl", "rccl", "oneccl"];
+
+/// Ranks for which collectives are made ready; others are interpolated when asked.
+const RANKS: [u32; 8] = [2, 4, 8, 16, 32, 64, 72, 128];
+
+/// Coefficients of a matrix product with their residual grid.
 #[derive(Debug, Clone, PartialEq)]
-struct Kernel {
+struct Product {
+    weights: DataType,
+    math: DataType,
     c: Vec<f64>,
     grid: Option<Grid>,
 }
 
-impl From<&Fitted> for Kernel {
-    fn from(fitted: &Fitted) -> Self {
-        Self { c: fitted.c.clone(), grid: fitted.grid.clone() }
-    }
+/// Coefficients of an attention kernel.
+#[derive(Debug, Clone, PartialEq)]
+struct Attention {
+    eight_bit_cache: bool,
+    head_dim: f64,
+    window: bool,
+    c: Vec<f64>,
+}
+
+/// Fits of one collective, ready for the usual numbers of ranks.
+#[derive(Debug, Clone, PartialEq)]
+struct Exchange {
+    kind: Collective,
+    fits: Vec<(f64, Vec<f64>)>,
+    ready: Vec<(u32, Vec<f64>)>,
 }
 
 /// The fits in force for one engine.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tuned {
-    gemm: Vec<(DataType, DataType, Kernel)>,
+    products: Vec<Product>,
+    decode: Vec<Attention>,
+    prefill: Vec<Attention>,
+    exchanges: Vec<Exchange>,
 }
 
 /// The best fit of a class for an engine among those that `accept`: by preference of engine, then by
@@ -64,49 +89,205 @@ fn gemm_names(weights: DataType, math: DataType) -> &'static [&'static str] {
     }
 }
 
+fn products(calibration: &Calibration, engine: EngineKind) -> Vec<Product> {
+    let mut all = vec![];
+    for &weights in DataType::ALL {
+        for &math in DataType::ALL {
+            let found = gemm_names(weights, math)
+                .iter()
+                .find_map(|name| best(&calibration.gemm, engine, |f| f.key.data_type == *name));
+            if let Some(f) = found {
+                all.push(Product { weights, math, c: f.c.clone(), grid: f.grid.clone() });
+            }
+        }
+    }
+    all
+}
+
+/// Head size and window of a variant: `hd128`, `hd64,window`.
+fn variant(text: &str) -> Option<(f64, bool)> {
+    let (head, rest) = text.split_once(',').unwrap_or((text, ""));
+    Some((head.strip_prefix("hd")?.parse().ok()?, rest == "window"))
+}
+
+/// For every head size, window and cache format the best kernel; 16-bit arithmetic before 8-bit.
+fn attention(list: &[Fitted], engine: EngineKind) -> Vec<Attention> {
+    let mut all: Vec<Attention> = vec![];
+    let mut variants: Vec<&str> = list.iter().map(|f| f.key.variant.as_str()).collect();
+    variants.sort_unstable();
+    variants.dedup();
+    for (eight_bit_cache, names) in [(false, ["bf16/bf16", "fp16/fp16"]), (true, ["bf16/fp8", "fp8/fp8"])] {
+        for text in &variants {
+            let Some((head_dim, window)) = variant(text) else { continue };
+            let found = names
+                .iter()
+                .find_map(|name| best(list, engine, |f| f.key.data_type == *name && f.key.variant == *text));
+            if let Some(f) = found {
+                all.push(Attention { eight_bit_cache, head_dim, window, c: f.c.clone() });
+            }
+        }
+    }
+    all
+}
+
+/// The kernel for a head size: the same window and cache if there are such, then the nearest head size.
+fn kernel(list: &[Attention], head_dim: f64, window: bool, cache: DataType) -> Option<&Attention> {
+    let eight_bit = match cache {
+        DataType::Bf16 | DataType::Fp16 => false,
+        DataType::Fp8 | DataType::Int8 => true,
+        _ => return None,
+    };
+    list.iter().filter(|a| a.eight_bit_cache == eight_bit).min_by(|a, b| {
+        let far = |x: &Attention| (x.window != window, (x.head_dim / head_dim).ln().abs());
+        let ((aw, ad), (bw, bd)) = (far(a), far(b));
+        aw.cmp(&bw).then(ad.total_cmp(&bd))
+    })
+}
+
+fn exchanges(calibration: &Calibration, engine: EngineKind) -> Vec<Exchange> {
+    let kinds = [
+        (Collective::AllReduce, "all_reduce"),
+        (Collective::AllGather, "all_gather"),
+        (Collective::AllToAll, "all_to_all"),
+    ];
+    let mut all = vec![];
+    for (kind, name) in kinds {
+        let ranks =
+            |f: &Fitted| f.key.variant.split_once(',').filter(|(n, _)| *n == name)?.1.parse::<u32>().ok();
+        let from = |source: &str| -> Vec<(f64, Vec<f64>)> {
+            let mut best: std::collections::BTreeMap<u32, &Fitted> = std::collections::BTreeMap::new();
+            for fitted in calibration.collective.iter().filter(|f| f.key.engine.starts_with(source)) {
+                let Some(n) = ranks(fitted) else { continue };
+                let known = best.entry(n).or_insert(fitted);
+                if fitted.heldout_ape[1] < known.heldout_ape[1] {
+                    *known = fitted;
+                }
+            }
+            best.into_iter().map(|(n, f)| (f64::from(n), f.c.clone())).collect()
+        };
+        let sources = preference(engine).iter().chain(&LIBRARIES);
+        let Some(fits) = sources.map(|s| from(s)).find(|fits| !fits.is_empty()) else { continue };
+        let ready = RANKS
+            .iter()
+            .filter_map(|n| {
+                let known: Vec<(f64, &[f64])> = fits.iter().map(|(n, c)| (*n, c.as_slice())).collect();
+                Some((*n, for_ranks(&known, f64::from(*n))?))
+            })
+            .collect();
+        all.push(Exchange { kind, fits, ready });
+    }
+    all
+}
+
 impl Tuned {
     /// Chooses the fits for an engine.
     #[must_use]
     pub fn new(calibration: &Calibration, engine: EngineKind) -> Self {
-        let mut gemm = vec![];
-        for weights in DataType::ALL {
-            for math in DataType::ALL {
-                let found = gemm_names(*weights, *math)
-                    .iter()
-                    .find_map(|name| best(&calibration.gemm, engine, |f| f.key.data_type == *name));
-                if let Some(fitted) = found {
-                    gemm.push((*weights, *math, Kernel::from(fitted)));
-                }
-            }
+        if preference(engine).is_empty() {
+            return Self::default();
         }
-        Self { gemm }
+        Self {
+            products: products(calibration, engine),
+            decode: attention(&calibration.decode_attention, engine),
+            prefill: attention(&calibration.prefill_attention, engine),
+            exchanges: exchanges(calibration, engine),
+        }
     }
 
     /// True when no fit is in force.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.gemm.is_empty()
+        self.products.is_empty()
+            && self.decode.is_empty()
+            && self.prefill.is_empty()
+            && self.exchanges.is_empty()
     }
 
     /// Seconds of one execution and what bounds it; none where no fit covers the operator.
     #[must_use]
     pub fn seconds(&self, operator: &Operator, hardware: &Hardware) -> Option<(f64, Bound)> {
-        match operator.shape {
-            Shape::Gemm { m, n, k } => {
-                let (_, _, kernel) =
-                    self.gemm.iter().find(|(w, x, _)| *w == operator.weights && *x == operator.math)?;
-                let input = Gemm { m, n, k, weights: operator.weights, math: operator.math };
-                let factor = kernel.grid.as_ref().map_or(1.0, |g| g.factor(input.point()));
-                Some((SoftGemm::seconds(&kernel.c, &input, hardware) * factor, bound(operator, hardware)))
+        let seconds = match operator.shape {
+            Shape::Gemm { m, n, k } => self.product(operator, [m, n, k], hardware)?,
+            Shape::DecodeAttention { rows, context, heads, kv_heads, head_dim, window, cache } => {
+                let window = window.is_finite().then_some(window);
+                let input = DecodeAttention {
+                    rows,
+                    context,
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    window,
+                    kv_bytes: cache.bytes(),
+                    math: operator.math,
+                    warm: false,
+                };
+                let kernel = kernel(&self.decode, head_dim, window.is_some(), cache)?;
+                DecodeAttentionForm::seconds(&kernel.c, &input, hardware)
             }
-            _ => None,
+            Shape::PrefillAttention {
+                requests,
+                new_tokens,
+                past_tokens,
+                heads,
+                kv_heads,
+                head_dim,
+                window,
+                cache,
+            } => {
+                let window = window.is_finite().then_some(window);
+                let input = PrefillAttention {
+                    requests,
+                    new_tokens,
+                    past_tokens,
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    window,
+                    kv_bytes: cache.bytes(),
+                    math: operator.math,
+                };
+                let kernel = kernel(&self.prefill, head_dim, window.is_some(), cache)?;
+                PrefillAttentionForm::seconds(&kernel.c, &input, hardware)
+            }
+            Shape::Collective { kind, ranks } => {
+                return self
+                    .exchange(kind, ranks, operator.traffic.link.0, hardware)
+                    .map(|t| (t, Bound::Link));
+            }
+            _ => return None,
+        };
+        Some((seconds, bound(operator, hardware, seconds)))
+    }
+
+    fn product(&self, operator: &Operator, [m, n, k]: [f64; 3], hardware: &Hardware) -> Option<f64> {
+        let found =
+            self.products.iter().find(|p| p.weights == operator.weights && p.math == operator.math)?;
+        let input = Gemm { m, n, k, weights: operator.weights, math: operator.math };
+        let factor = found.grid.as_ref().map_or(1.0, |g| g.factor(input.point()));
+        Some(SoftGemm::seconds(&found.c, &input, hardware) * factor)
+    }
+
+    fn exchange(&self, kind: Collective, ranks: u32, bytes: f64, hardware: &Hardware) -> Option<f64> {
+        let exchange = self.exchanges.iter().find(|e| e.kind == kind)?;
+        let message = Message::of(kind, f64::from(ranks), bytes);
+        if let Some((_, c)) = exchange.ready.iter().find(|(n, _)| *n == ranks) {
+            return Some(ThreeRegimes::seconds(c, &message, hardware));
         }
+        let known: Vec<(f64, &[f64])> = exchange.fits.iter().map(|(n, c)| (*n, c.as_slice())).collect();
+        Some(ThreeRegimes::seconds(&for_ranks(&known, f64::from(ranks))?, &message, hardware))
     }
 }
 
-/// What an operator waits for by the datasheet: arithmetic or memory.
-fn bound(operator: &Operator, hardware: &Hardware) -> Bound {
+/// What an operator waits for: by the datasheet arithmetic or memory, and latency when both together
+/// explain less than half of the time.
+fn bound(operator: &Operator, hardware: &Hardware, seconds: f64) -> Bound {
     let compute = operator.flops.0 / hardware.peak(operator.math);
     let memory = operator.traffic.memory().0 / hardware.bandwidth;
-    if compute > memory { Bound::Compute } else { Bound::Memory }
+    if compute.max(memory) < 0.3 * seconds {
+        Bound::Latency
+    } else if compute > memory {
+        Bound::Compute
+    } else {
+        Bound::Memory
+    }
 }
