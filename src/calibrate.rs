@@ -7,6 +7,7 @@ pub mod fit;
 pub mod gemm;
 pub mod grid;
 pub mod heldout;
+pub mod latent;
 pub mod operators;
 pub mod prefill_attention;
 pub mod quantise;

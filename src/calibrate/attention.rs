@@ -88,9 +88,7 @@ pub(super) fn short(name: &str) -> &str {
 /// A data type of attention tables; 16 bit is what the accelerator has.
 pub(super) fn format(name: &str, hardware: &Hardware) -> Option<DataType> {
     match name {
-        "bfloat16" | "float16" | "half" => {
-            Some(if hardware.peak(DataType::Bf16) > 0.0 { DataType::Bf16 } else { DataType::Fp16 })
-        }
+        "bfloat16" | "float16" | "half" => Some(hardware.half()),
         "fp8" => Some(DataType::Fp8),
         _ => None,
     }

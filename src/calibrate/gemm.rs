@@ -28,7 +28,7 @@ const AXES: GridAxes<Gemm> = GridAxes {
 const LAUNCH_FLOOR: f64 = 40e-6;
 
 /// Storage and arithmetic of the data types in operator tables.
-fn formats(name: &str, hardware: &Hardware) -> Option<(DataType, DataType)> {
+pub(super) fn formats(name: &str, hardware: &Hardware) -> Option<(DataType, DataType)> {
     let math16 = if hardware.peak(DataType::Bf16) > 0.0 { DataType::Bf16 } else { DataType::Fp16 };
     let (weights, math) = match name {
         "bfloat16" | "float16" | "half" => (math16, math16),

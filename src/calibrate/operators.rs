@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::fit::{FitError, Refusal};
 use super::samples::Table;
-use super::{collective, decode_attention, gemm, prefill_attention, quantise};
+use super::{collective, decode_attention, gemm, latent, prefill_attention, quantise};
 use crate::spec::SpecError;
 use crate::time::Hardware;
 use crate::time::calibration::{Calibration, ClassKey};
@@ -34,6 +34,22 @@ const OPERATORS: &[Operator] = &[
         name: "prefill_attention",
         columns: &["batch", "isl", "n_kv_heads", "head_dim"],
         fit: prefill_attention::fit,
+    },
+    Operator {
+        name: "latent_decode_module",
+        columns: &["batch", "step", "n_heads", "kv_dtype", "gemm_dtype"],
+        fit: latent::fit_decode_module,
+    },
+    Operator {
+        name: "latent_prefill_module",
+        columns: &["batch", "isl", "prefix", "n_heads", "kv_dtype", "gemm_dtype"],
+        fit: latent::fit_prefill_module,
+    },
+    // decode and prefill in one table or two: rows with a past are decode
+    Operator {
+        name: "latent_kernel",
+        columns: &["batch_size", "isl", "step", "num_heads", "mla_dtype", "kv_cache_dtype"],
+        fit: latent::fit_kernels,
     },
 ];
 

@@ -5,6 +5,8 @@ pub mod collective;
 pub mod decode_attention;
 pub mod gemm;
 mod grid;
+pub mod latent;
+pub mod latent_module;
 pub mod prefill_attention;
 pub mod quantise;
 

@@ -40,6 +40,12 @@ impl Hardware {
         }
     }
 
+    /// The 16-bit format it multiplies in: bf16, or fp16 where it has no bf16.
+    #[must_use]
+    pub fn half(&self) -> DataType {
+        if self.peak(DataType::Bf16) > 0.0 { DataType::Bf16 } else { DataType::Fp16 }
+    }
+
     /// Peak operations per second of a data type; 0 where unknown.
     #[must_use]
     pub fn peak(&self, data_type: DataType) -> f64 {

@@ -44,13 +44,15 @@ pub fn pairs(t: f64, p: f64, window: Option<f64>) -> f64 {
     }
 }
 
-/// t = t₀ + [(F/(e_c·P)·w^g)^p + (Q/(e_b·B))^p + (c_p·4·128·d·l·S/(e_c·P))^p]^(1/p).
+/// t = t₀ + [(F/(e_c·P)·w^g)^p + (Q/(e_b·B))^p + (c_p·4·128·d·1024·(l/1024)^a·S/(e_c·P))^p]^(1/p).
 ///
-/// F = 4·b·h·d·(pairs + t_p·β/2 + w_f·skipped pairs) operations, t_p new tokens padded to tiles of 128, β a
-/// block of wasted keys on the diagonal; n = b·h·t_p/128 tiles run in waves on S multiprocessors,
-/// w = ⌈n/S⌉·S/n; the last term is the longest tile, l = the most keys that a query sees. g ≤ 1 keeps F·w^g from
-/// falling as tiles are added. Source: KERNELS section 5 (pre3) and EQUATIONS section 3 (wave+cp), extended
-/// by the past.
+/// F = 4·n·128·d·(k̄ + β/2) operations: n tiles of 128 queries, k̄ the keys that a query sees on average
+/// (t padded to tiles, and w_f of those that a window hides), β a block of wasted keys on the diagonal.
+/// n = b·(h·⌈t/128⌉)^(1−q)·max(k, h·t/128)^q, q = 1 when a kernel packs the query heads of a KV head into one
+/// tile, q = 0 when it does not. Tiles run in waves on S multiprocessors, w = ⌈n/S⌉·S/n. The last term is the
+/// longest tile with l keys, a < 1 where a kernel splits long contexts. g ≤ 1 keeps F·w^g from falling as
+/// tiles are added. Source: KERNELS section 5 (pre3) and EQUATIONS section 3 (wave+cp), extended by the past,
+/// packing and splitting.
 #[derive(Debug, Clone, Copy)]
 pub struct PrefillAttentionForm;
 
@@ -66,25 +68,28 @@ impl Form for PrefillAttentionForm {
         Coefficient::new("blend", 1.0, 20.0, 1.5),
         Coefficient::new("beyond_window", 1e-3, 1.0, 0.02),
         Coefficient::new("longest_tile", 0.01, 8.0, 0.5),
+        Coefficient::new("packing", 1e-3, 1.0, 0.3),
+        Coefficient::new("tile_growth", 0.2, 1.0, 0.9),
     ];
 
     fn seconds(c: &[f64], x: &PrefillAttention, hardware: &Hardware) -> f64 {
-        let &[compute, latency_us, diagonal, wave, memory, p, beyond, longest] = c else {
+        let &[compute, latency_us, diagonal, wave, memory, p, beyond, longest, packing, growth] = c else {
             return f64::NAN;
         };
         let peak = compute * hardware.peak(x.math);
         let units = hardware.multiprocessors.max(1.0);
         let (new, past) = (x.new_tokens, x.past_tokens);
-        let tiles_each = (new / TILE).ceil();
-        let padded = tiles_each * TILE;
+        let padded = (new / TILE).ceil() * TILE;
         let everything = pairs(padded, past, None);
         let inside = pairs(padded, past, x.window.map(|w| w.max(1.0)));
-        let seen = inside + padded * diagonal / 2.0 + beyond * (everything - inside);
-        let flops = 4.0 * x.requests * x.heads * x.head_dim * seen;
-        let tiles = x.requests * x.heads * tiles_each;
+        let seen = (inside + beyond * (everything - inside)) / padded + diagonal / 2.0;
+        let apart = x.heads * padded / TILE;
+        let packed = (x.heads * new / TILE).max(x.kv_heads);
+        let tiles = x.requests * apart * (packed / apart).powf(packing);
+        let flops = 4.0 * tiles * TILE * x.head_dim * seen;
         let waves = (tiles / units).ceil() * units / tiles;
         let keys = x.window.map_or(new + past, |w| (new + past).min(w + TILE));
-        let tile = longest * 4.0 * TILE * x.head_dim * keys * units / peak;
+        let tile = longest * 4.0 * TILE * x.head_dim * 1024.0 * (keys / 1024.0).powf(growth) * units / peak;
         let queries = 4.0 * x.requests * new * x.heads * x.head_dim;
         let cache = 2.0 * x.requests * x.kv_heads * (keys.max(new) + new) * x.head_dim * x.kv_bytes;
         let terms =
