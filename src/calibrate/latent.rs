@@ -13,15 +13,12 @@ use crate::time::calibration::{Calibration, ClassKey, Fitted};
 use crate::time::forms::Form;
 use crate::time::forms::latent::{LatentDecode, LatentDecodeForm, LatentDims};
 use crate::time::forms::latent_module::{
-    LatentDecodeModule, LatentDecodeModuleForm, LatentPrefillModule, LatentPrefillModuleForm, Projections,
+    GRAPH_US, LatentDecodeModule, LatentDecodeModuleForm, LatentPrefillModule, LatentPrefillModuleForm,
+    Projections,
 };
 use crate::time::forms::prefill_attention::{PrefillAttention, PrefillAttentionForm};
 
 const DIMS: LatentDims = LatentDims::DEEPSEEK_V3;
-
-/// Shortest run of a class in microseconds above which a vLLM module was launched without a graph: with one,
-/// the same kernels take half of it.
-const EAGER_US: f64 = 60.0;
 
 /// Kernels of vLLM that decode; its prefill modules use them for a few tokens, which is another operator.
 const DECODE_KERNELS: [&str; 4] = ["FLASHMLA", "FLASH_ATTN_MLA", "FLASHINFER_MLA", "TRITON_MLA"];
@@ -164,9 +161,10 @@ fn row<I>(record: &Record<'_>, input: I, heads: f64) -> Result<Row<I>, SpecError
     Ok(Row { input, seconds: record.seconds()?, group: mix(heads.to_bits()) })
 }
 
+/// True when no run is as short as a graph makes it: kernels were launched one by one.
 fn is_eager<I>(table: &Table, rows: &[Row<I>]) -> bool {
     let shortest = rows.iter().map(|r| r.seconds).fold(f64::INFINITY, f64::min);
-    table.engine.starts_with("vllm") && shortest > EAGER_US * 1e-6
+    table.engine.starts_with("vllm") && shortest > GRAPH_US * 1e-6
 }
 
 fn collect<F: Form>(classes: &Classes<F::Input>, hardware: &Hardware, out: &mut Vec<Fitted>) -> Vec<Refusal> {

@@ -10,6 +10,9 @@ use crate::spec::DataType;
 const TILE: f64 = 128.0;
 /// Tokens of context that a block of the decode kernel takes.
 const SPLIT_TOKENS: f64 = 256.0;
+/// Longest fixed part in microseconds of a module launched from a graph: tables timed in a graph show 24 to
+/// 60, those without one 65 to 280. Source: KERNELS section 6, trap 1.
+pub const GRAPH_US: f64 = 60.0;
 
 /// What both modules share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,8 +23,8 @@ pub struct Projections {
     pub weights: DataType,
     /// Format in which the projections multiply.
     pub math: DataType,
-    /// True when kernels were launched one by one without a graph, so that no run was shorter than its
-    /// launches. False to predict.
+    /// True for samples whose kernels were launched one by one without a graph, so that launches count too.
+    /// False to predict.
     pub eager: bool,
 }
 
@@ -53,11 +56,6 @@ fn product((m, n, k): Product, count: f64, formats: (DataType, DataType), e: [f6
     blend(count * flops / (compute * h.peak(math)), count * bytes / (memory * h.bandwidth), p)
 }
 
-/// The longer of launches and kernels where launches were not in a graph.
-fn with_launches(eager: bool, launch_us: f64, seconds: f64) -> f64 {
-    if eager { blend4(launch_us * 1e-6, seconds) } else { seconds }
-}
-
 /// Decode: projections, absorbed up-projections and the core.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LatentDecodeModule {
@@ -71,8 +69,8 @@ pub struct LatentDecodeModule {
 ///   + [((Q/u + q)/(e_a·B))⁴ + (F/(e_f·P·u))⁴]^¼, bandwidth times 1 + (l − 1)·hit on a warm cache.
 ///
 /// The products: hidden to latents, query's latent to heads, q·W_uk and o·W_uv a head each in 16 bit, output.
-/// Core as in [`super::latent::LatentDecodeForm`] with blocks of 256 tokens. Without a graph no run is shorter
-/// than its launches. Source: KERNELS section 2 (module decode) and its trap 1.
+/// Core as in [`super::latent::LatentDecodeForm`] with blocks of 256 tokens. In a graph t₀ is at most [`GRAPH_US`].
+/// Source: KERNELS section 2 (module decode).
 #[derive(Debug, Clone, Copy)]
 pub struct LatentDecodeModuleForm;
 
@@ -80,7 +78,7 @@ impl Form for LatentDecodeModuleForm {
     type Input = LatentDecodeModule;
 
     const COEFFICIENTS: &'static [Coefficient] = &[
-        Coefficient::new("latency_us", 0.5, 200.0, 20.0),
+        Coefficient::new("latency_us", 0.5, 300.0, 30.0),
         Coefficient::new("compute", 0.02, 1.0, 0.5),
         Coefficient::new("memory", 0.05, 1.0, 0.8),
         Coefficient::new("blend", 1.0, 10.0, 2.5),
@@ -90,7 +88,6 @@ impl Form for LatentDecodeModuleForm {
         Coefficient::new("per_row_us", 1e-4, 10.0, 0.03),
         Coefficient::new("occupancy", 0.02, 30.0, 3.0),
         Coefficient::new("cache_speed", 1.0, 8.0, 1.5),
-        Coefficient::new("launch_us", 1.0, 400.0, 70.0),
     ];
 
     fn seconds(c: &[f64], x: &LatentDecodeModule, hardware: &Hardware) -> f64 {
@@ -105,7 +102,6 @@ impl Form for LatentDecodeModuleForm {
             row_us,
             occupancy,
             cache_speed,
-            launch_us,
         ] = c
         else {
             return f64::NAN;
@@ -128,11 +124,11 @@ impl Form for LatentDecodeModuleForm {
         let share = (occupancy * core.rows * (core.context / SPLIT_TOKENS).max(1.0) / units).min(1.0);
         let moved = (cache / share + queries) / (core_memory * faster * hardware.bandwidth);
         let computed = flops / (core_compute * hardware.peak(core.math) * share);
-        let fixed_us = latency_us
+        let start_us = if x.projections.eager { latency_us } else { latency_us.min(GRAPH_US) };
+        let fixed_us = start_us
             + row_us * core.rows * (1.0 + core.heads / 64.0)
             + split_us * (1.0 + core.context / 256.0).log2();
-        let seconds = fixed_us * 1e-6 + linear + absorbed + blend4(moved, computed);
-        with_launches(x.projections.eager, launch_us, seconds)
+        fixed_us * 1e-6 + linear + absorbed + blend4(moved, computed)
     }
 }
 
@@ -158,7 +154,8 @@ pub struct LatentPrefillModule {
 ///
 /// The products: hidden to latents, query's latent to heads, latent to keys and values (past tokens too), output.
 /// F as in [`super::prefill_attention::PrefillAttentionForm`] with d = (d_n + d_r + d_v)/2; the last term moves
-/// activations between kernels. Source: KERNELS section 2 (module prefill) and its trap 1.
+/// activations between kernels. Without a graph no run is shorter than its launches. Source: KERNELS section 2
+/// (module prefill).
 #[derive(Debug, Clone, Copy)]
 pub struct LatentPrefillModuleForm;
 
@@ -205,6 +202,7 @@ impl Form for LatentPrefillModuleForm {
         let widths = 4.0 * d.hidden + 4.0 * x.heads * (2.0 * d.nope + d.rope + d.value);
         let moved = tokens * widths / (elementwise * hardware.bandwidth);
         let seconds = latency_us * 1e-6 + linear + blend4(core, tile) + moved;
-        with_launches(x.projections.eager, launch_us, seconds)
+        // the longer of launches and kernels
+        if x.projections.eager { blend4(launch_us * 1e-6, seconds) } else { seconds }
     }
 }
