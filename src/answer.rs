@@ -18,6 +18,6 @@ pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metr
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use validate::{
-    Group, KernelChoice, MeasuredRow, MeasuredTable, Metric, Metrics, Quantity, Skipped, ValidateOptions,
-    Validation, WorstRow, validate,
+    Group, KernelChoice, MeasuredRow, MeasuredTable, Metric, Metrics, Quantity, SampleGroup,
+    SampleValidation, Skipped, ValidateOptions, Validation, WorstRow, validate, validate_samples,
 };

@@ -12,6 +12,7 @@ mod models;
 mod quantity;
 mod table;
 mod validate;
+mod validate_samples;
 
 pub use calibrations::{calibrated, calibration, calibration_list};
 pub use estimate::estimate;
@@ -21,6 +22,7 @@ pub use memory::memory;
 pub use models::{model, model_list};
 pub use quantity::{bytes_gib, count, duration, number, percent, usd};
 pub use validate::validation;
+pub use validate_samples::sample_validation;
 
 /// A table of an answer.
 #[derive(Debug, Clone, PartialEq, Default)]

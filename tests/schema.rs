@@ -233,8 +233,17 @@ fn every_key_of_every_schema_is_described() {
             described(items, &format!("{at}[]"));
         }
     }
-    for name in ["estimate", "memory", "models-show", "models-list", "gpus-show", "gpus-list", "validate"]
-        .map(|n| format!("{n}.json"))
+    for name in [
+        "estimate",
+        "memory",
+        "models-show",
+        "models-list",
+        "gpus-show",
+        "gpus-list",
+        "validate",
+        "validate-samples",
+    ]
+    .map(|n| format!("{n}.json"))
     {
         let schema = schema(&name);
         assert!(jsonschema::meta::is_valid(&schema), "{name}");

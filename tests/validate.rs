@@ -39,6 +39,15 @@ fn validated(rows: &[&str]) -> Value {
     answer(&["validate", file(&directory, rows).to_str().unwrap(), "--worst", "100"])
 }
 
+fn keeps_schema(found: &Value, name: &str) {
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema").join(name);
+    let schema: Value = serde_json::from_str(&fs::read_to_string(schema).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let problems: Vec<String> =
+        validator.iter_errors(found).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
 #[test]
 fn a_row_is_the_estimate_of_the_same_deployment() {
     let estimate = answer(&[
@@ -133,12 +142,7 @@ fn what_cannot_be_compared_is_skipped_with_its_reason() {
 fn published_rows_by_group_keep_the_schema() {
     let arguments = ["validate", STATIC, "--by", "engine,gpu,room", "--worst", "3"];
     let found = answer(&arguments);
-    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/validate.json");
-    let schema: Value = serde_json::from_str(&fs::read_to_string(schema).unwrap()).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let problems: Vec<String> =
-        validator.iter_errors(&found).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert!(problems.is_empty(), "{problems:?}");
+    keeps_schema(&found, "validate.json");
     let groups = found["groups"].as_array().unwrap();
     let compared: f64 = groups.iter().map(|g| number(g, "/predicted")).sum();
     assert_eq!(compared, number(&found, "/predicted"));
@@ -189,6 +193,79 @@ fn rubbish_is_refused_by_file_line_and_column() {
         assert!(output.stdout.is_empty() && !message.contains("panicked"), "{arguments:?}\n{message}");
         for needle in needles {
             assert!(message.contains(needle), "{arguments:?}: no `{needle}` in\n{message}");
+        }
+    }
+}
+
+/// GEMM samples of a made-up accelerator: half the peak and half the bandwidth of an H100, and 3 µs.
+fn samples(directory: &Path, name: &str, slower: f64) -> PathBuf {
+    let mut text = String::from("m,n,k,dtype,kernel,latency_us\n");
+    for m in [1, 16, 64, 256, 1024, 4096] {
+        for n in [2048, 4096, 8192, 16384] {
+            for k in [2048, 4096, 8192] {
+                let [rows, columns, depth] = [m, n, k].map(f64::from);
+                let compute = 2.0 * rows * columns * depth / 0.5e15;
+                let memory = 2.0 * (columns * depth + rows * depth + rows * columns) / 1.6e12;
+                let us = slower * (3.0 + 1e6 * (compute + memory));
+                text += &format!("{m},{n},{k},bfloat16,x,{us}\n");
+            }
+        }
+    }
+    let path = directory.join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn samples_are_held_against_the_calibration_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = samples(directory.path(), "h100__vllm-1.0__gemm.csv", 1.0);
+    let slower = samples(directory.path(), "h100__sglang-1.0__gemm.csv", 1.25);
+    let file = directory.path().join("fitted.toml");
+    let (own, slower, file) = (own.to_str().unwrap(), slower.to_str().unwrap(), file.to_str().unwrap());
+    foretoken(&["calibrate", "--gpu", "h100-sxm", "--from-samples", own, "-o", file]).assert().success();
+    let arguments = ["validate", "--samples", own, slower, "--gpu", "h100-sxm", "--calibration", file];
+    let found = answer(&arguments);
+    keeps_schema(&found, "validate-samples.json");
+    assert_eq!(number(&found, "/groups/0/n"), 72.0);
+    let [theirs, ours] = [0, 1].map(|i| &found["groups"][i]);
+    assert_eq!((&theirs["engine"], &ours["engine"]), (&"sglang-1.0".into(), &"vllm-1.0".into()));
+    assert!(number(ours, "/median_ape") < 3.0, "{ours:#}");
+    // a quarter slower than what the fit learnt: short by a fifth
+    assert!((number(theirs, "/bias") + 20.0).abs() < 3.0, "{theirs:#}");
+    assert_eq!(theirs["fitted_on"][0], "vllm-1.0");
+    let csv = foretoken(&arguments).args(["--format", "csv"]).assert().success().get_output().stdout.clone();
+    assert!(String::from_utf8(csv).unwrap().starts_with("operator,dtype,engine,fitted_on,n,mape,"));
+}
+
+#[test]
+fn samples_that_are_none_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("unknown.csv", "a,b,latency_us\n1,2,3\n");
+    write("word.csv", "m,n,k,dtype,latency_us\n1,2,many,bfloat16,3\n");
+    write("fitted.toml", "schema = 1\ngpu = \"h100-sxm\"\ntool_version = \"0\"\nsource = \"a test\"\n");
+    write("rubbish.toml", "colour = 3");
+    let cases: [(&str, &[&str]); 7] = [
+        (
+            "--samples unknown.csv --gpu h100-sxm --calibration fitted.toml",
+            &["unknown.csv", "columns", "gemm"],
+        ),
+        ("--samples word.csv --gpu h100-sxm --calibration fitted.toml", &["word.csv", "k (line 2)", "many"]),
+        ("--samples none.csv --gpu h100-sxm --calibration fitted.toml", &["none.csv"]),
+        ("--samples word.csv --gpu h100-sxm --calibration rubbish.toml", &["rubbish.toml"]),
+        ("--samples word.csv --gpu h100-smx", &["h100-smx", "h100-sxm"]),
+        ("--samples word.csv", &["--gpu"]),
+        ("--samples word.csv --gpu h100-sxm --no-calibration", &["--no-calibration"]),
+    ];
+    for (line, needles) in cases {
+        let mut command = foretoken(&["validate"]);
+        let output =
+            command.current_dir(directory.path()).args(line.split(' ')).assert().code(2).get_output().clone();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.stdout.is_empty() && !message.contains("panicked"), "{line}\n{message}");
+        for needle in needles {
+            assert!(message.contains(needle), "{line}: no `{needle}` in\n{message}");
         }
     }
 }

@@ -5,13 +5,13 @@ mod metrics;
 mod names;
 mod quantity;
 mod row;
+mod samples;
 mod table;
 
+use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{iter, thread};
 
 use super::Kernels;
 use crate::spec::catalog::Directories;
@@ -20,6 +20,7 @@ pub use metrics::{Group, Metric, Metrics};
 use names::Known;
 pub use quantity::Quantity;
 use row::{ComparedRow, Outcome, compare};
+pub use samples::{SampleGroup, SampleValidation, validate_samples};
 pub use table::{MeasuredRow, MeasuredTable};
 
 /// Names that rows can be grouped by beside the columns of their files.
@@ -116,7 +117,15 @@ pub fn validate(
     check_columns(tables, &options.by)?;
     let rows: Vec<MeasuredRow<'_>> = tables.iter().flat_map(MeasuredTable::rows).collect();
     let known = Known::of(rows.iter().copied(), &options.kernels, directories)?;
-    let outcomes = on_all_cores(&rows, |row| compare(*row, &known, &options.by), progress);
+    let done = AtomicUsize::new(0);
+    let outcomes: Vec<_> = rows
+        .par_iter()
+        .map(|row| {
+            let outcome = compare(*row, &known, &options.by);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            outcome
+        })
+        .collect();
     let mut compared = vec![];
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for outcome in outcomes {
@@ -155,39 +164,6 @@ fn check_columns(tables: &[MeasuredTable], by: &[String]) -> Result<(), SpecErro
         }
     }
     Ok(())
-}
-
-/// Applies `work` to all items on all cores; results keep their order.
-fn on_all_cores<T: Sync, R: Send>(
-    items: &[T],
-    work: impl Fn(&T) -> R + Sync,
-    progress: &(dyn Fn(usize) + Sync),
-) -> Vec<R> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get).min(items.len().max(1));
-    let next = AtomicUsize::new(0);
-    let done = AtomicUsize::new(0);
-    let mut results: Vec<(usize, R)> = thread::scope(|scope| {
-        let worker = || {
-            let claimed = iter::from_fn(|| {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                items.get(i).map(|item| (i, item))
-            });
-            claimed
-                .map(|(i, item)| {
-                    let result = work(item);
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-                    (i, result)
-                })
-                .collect::<Vec<_>>()
-        };
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
-        threads
-            .into_iter()
-            .flat_map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    results.sort_by_key(|(i, _)| *i);
-    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn worst(rows: &[ComparedRow], most: usize) -> Vec<WorstRow> {

@@ -1,14 +1,35 @@
 //! Samples of collectives → fits: the tables of the vendor's library and those of engines' own all-reduce.
 
-use std::collections::BTreeMap;
-
 use super::fit::{FitError, Row};
 use super::heldout::fit_class;
-use super::samples::{Record, Table};
+use super::samples::{Classes, Record, Table};
 use crate::spec::SpecError;
 use crate::time::Hardware;
 use crate::time::calibration::{Calibration, ClassKey};
 use crate::time::forms::collective::{Message, ThreeRegimes};
+
+/// Samples by operation, kernel and number of ranks, as variants `all_reduce,8`. Started one by one the
+/// host's launch is timed; prediction adds that itself, so where there is a replayed graph only that counts.
+///
+/// # Errors
+/// When a cell holds no number.
+pub fn classes(table: &Table) -> Result<Classes<Message>, SpecError> {
+    let mut classes = Classes::new();
+    for record in table.records() {
+        let Some((operation, row)) = sample(&record)? else { continue };
+        let key = ClassKey {
+            engine: table.engine.clone(),
+            data_type: "bf16".into(),
+            kernel: record.text("kernel").to_owned(),
+            variant: format!("{operation},{}", record.number("gpus")?),
+        };
+        classes.entry(key).or_default().push(row);
+    }
+    if classes.keys().any(|key: &ClassKey| key.kernel.ends_with("_graph")) {
+        classes.retain(|key, _| !key.kernel.ends_with("_eager"));
+    }
+    Ok(classes)
+}
 
 /// Fits every operation, kernel and number of ranks of a table into `out`, as variants `all_reduce,8`; returns
 /// what could not be fitted.
@@ -20,27 +41,8 @@ pub fn fit(
     hardware: &Hardware,
     out: &mut Calibration,
 ) -> Result<Vec<(ClassKey, FitError)>, SpecError> {
-    let mut classes: BTreeMap<(u32, String, String), Vec<Row<Message>>> = BTreeMap::new();
-    for record in table.records() {
-        let Some((operation, row)) = sample(&record)? else { continue };
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        // a count, checked to be finite and ≥ 0
-        let ranks = record.number("gpus")? as u32;
-        classes.entry((ranks, operation, record.text("kernel").to_owned())).or_default().push(row);
-    }
-    // started one by one the host's launch is timed; prediction adds that itself, so the replayed graph counts
-    let graphs = classes.keys().any(|(.., kernel)| kernel.ends_with("_graph"));
     let mut refused = vec![];
-    for ((ranks, operation, kernel), rows) in classes {
-        if graphs && kernel.ends_with("_eager") {
-            continue;
-        }
-        let key = ClassKey {
-            engine: table.engine.clone(),
-            data_type: "bf16".into(),
-            kernel,
-            variant: format!("{operation},{ranks}"),
-        };
+    for (key, rows) in classes(table)? {
         match fit_class::<ThreeRegimes>(key.clone(), &rows, hardware, None) {
             Ok(fitted) => out.collective.push(fitted),
             Err(error) => refused.push((key, error)),

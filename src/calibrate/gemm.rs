@@ -1,11 +1,9 @@
 //! Samples of dense matrix products → fits.
 
-use std::collections::BTreeMap;
-
 pub use super::fit::Refusal;
 use super::fit::{FitError, Row, mix};
 use super::heldout::{GridAxes, fit_class};
-use super::samples::Table;
+use super::samples::{Classes, Table};
 use crate::spec::{DataType, SpecError};
 use crate::time::Hardware;
 use crate::time::calibration::{Calibration, ClassKey};
@@ -45,37 +43,50 @@ pub(super) fn formats(name: &str, hardware: &Hardware) -> Option<(DataType, Data
     Some((weights, if hardware.peak(math) > 0.0 { math } else { math16 }))
 }
 
-/// Fits every data type of a GEMM table into `out`; returns what could not be fitted.
+/// Samples of matrix products by data type, without those that were timed on a warm cache.
 ///
 /// # Errors
-/// When a row is broken.
-pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
-    let mut classes: BTreeMap<String, Vec<Row<Gemm>>> = BTreeMap::new();
+/// When a cell holds no number.
+pub fn classes(table: &Table, hardware: &Hardware) -> Result<Classes<Gemm>, SpecError> {
+    let mut classes = Classes::new();
     for record in table.records() {
         let Some((weights, math)) = formats(record.text("dtype"), hardware) else { continue };
         let (m, n, k) = (record.number("m")?, record.number("n")?, record.number("k")?);
         let group = mix((n as u64) << 32 | k as u64);
         let input = Gemm { m, n, k, weights, math };
-        classes.entry(record.text("dtype").to_owned()).or_default().push(Row {
-            input,
-            seconds: record.seconds()?,
-            group,
-        });
-    }
-    let mut refused = vec![];
-    for (data_type, mut rows) in classes {
         let key = ClassKey {
             engine: table.engine.clone(),
-            data_type,
+            data_type: record.text("dtype").to_owned(),
             kernel: String::new(),
             variant: String::new(),
         };
-        let floor = rows.iter().map(|r| r.seconds).fold(f64::INFINITY, f64::min);
-        if floor > LAUNCH_FLOOR && floor.is_finite() {
+        let row = Row { input, seconds: record.seconds()?, group };
+        classes.entry(key).or_default().push(row);
+    }
+    for rows in classes.values_mut() {
+        drop_cached(rows, hardware);
+    }
+    Ok(classes)
+}
+
+/// The shortest sample where it is too long for a kernel: the launch from the host was timed.
+#[must_use]
+pub fn launch_floor(rows: &[Row<Gemm>]) -> Option<f64> {
+    let floor = rows.iter().map(|r| r.seconds).fold(f64::INFINITY, f64::min);
+    (floor > LAUNCH_FLOOR && floor.is_finite()).then_some(floor)
+}
+
+/// Fits every data type of a GEMM table into `out`; returns what could not be fitted.
+///
+/// # Errors
+/// When a row is broken.
+pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
+    let mut refused = vec![];
+    for (key, rows) in classes(table, hardware)? {
+        if let Some(floor) = launch_floor(&rows) {
             refused.push((key, FitError::LaunchBound { floor_us: floor * 1e6 }));
             continue;
         }
-        drop_cached(&mut rows, hardware);
         match fit_class::<SoftGemm>(key.clone(), &rows, hardware, Some(&AXES)) {
             Ok(fitted) => out.gemm.push(fitted),
             Err(error) => refused.push((key, error)),

@@ -106,7 +106,9 @@ pub fn fit_tables(
     Ok(refused)
 }
 
-fn unknown(table: &Table) -> SpecError {
+/// What to say of a table whose columns fit no operator.
+#[must_use]
+pub fn unknown(table: &Table) -> SpecError {
     let known: Vec<String> =
         OPERATORS.iter().map(|o| format!("{} ({})", o.name, o.columns.join(", "))).collect();
     SpecError::Missing {

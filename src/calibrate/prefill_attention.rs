@@ -1,24 +1,21 @@
 //! Samples of grouped-query prefill attention → fits.
 
-use std::collections::BTreeMap;
-
 use super::attention::{AttentionRow, group};
 use super::fit::Refusal;
 use super::fit::Row;
 use super::heldout::fit_class;
-use super::samples::Table;
+use super::samples::{Classes, Table};
 use crate::spec::SpecError;
 use crate::time::Hardware;
-use crate::time::calibration::{Calibration, ClassKey};
+use crate::time::calibration::Calibration;
 use crate::time::forms::prefill_attention::{PrefillAttention, PrefillAttentionForm};
 
-/// Fits every kernel, head size and window of a prefill attention table into `out`; returns what could
-/// not be fitted.
+/// Samples of prefill attention by kernel, head size and window, without broken rows.
 ///
 /// # Errors
-/// When a row is broken.
-pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
-    let mut classes: BTreeMap<ClassKey, Vec<Row<PrefillAttention>>> = BTreeMap::new();
+/// When a cell holds no number.
+pub fn classes(table: &Table, hardware: &Hardware) -> Result<Classes<PrefillAttention>, SpecError> {
+    let mut classes = Classes::new();
     for record in table.records() {
         let Some(row) = AttentionRow::read(&record, hardware)? else { continue };
         let input = PrefillAttention {
@@ -36,8 +33,17 @@ pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<
         let seconds = record.seconds()?;
         classes.entry(key).or_default().push(Row { input, seconds, group: group(&row) });
     }
+    Ok(classes)
+}
+
+/// Fits every kernel, head size and window of a prefill attention table into `out`; returns what could
+/// not be fitted.
+///
+/// # Errors
+/// When a row is broken.
+pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
     let mut refused = vec![];
-    for (key, rows) in classes {
+    for (key, rows) in classes(table, hardware)? {
         match fit_class::<PrefillAttentionForm>(key.clone(), &rows, hardware, None) {
             Ok(fitted) => out.prefill_attention.push(fitted),
             Err(error) => refused.push((key, error)),

@@ -6,10 +6,15 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use super::fit::Row;
 use crate::spec::SpecError;
+use crate::time::calibration::ClassKey;
 
 /// Largest table read, in bytes after decompression.
 const LARGEST: u64 = 1 << 30;
+
+/// Samples by class.
+pub type Classes<I> = BTreeMap<ClassKey, Vec<Row<I>>>;
 
 /// A table of samples.
 #[derive(Debug, Clone)]

@@ -97,6 +97,11 @@ pub(super) fn compare(row: MeasuredRow<'_>, known: &Known, by: &[String]) -> Res
         dp: row.whole("dp", 1)?.unwrap_or(1),
         ep: row.whole("ep", 1)?.unwrap_or(1),
     };
+    let given = row.whole("num_gpus", 1)?.unwrap_or(parallelism.accelerators());
+    if given != parallelism.accelerators() {
+        let Parallelism { tp, pp, dp, .. } = parallelism;
+        return Ok(Outcome::Skipped(format!("num_gpus {given} is not tp {tp} × pp {pp} × dp {dp}")));
+    }
     let mut measured = vec![];
     for quantity in Quantity::ALL {
         if let Some(value) = row.positive(quantity.column())? {

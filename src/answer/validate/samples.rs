@@ -1,0 +1,205 @@
+//! Operator samples against the kernel models in force: every class of a table by the fit that comes
+//! closest to it.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+use super::{KernelChoice, Skipped};
+use crate::calibrate::fit::Row;
+use crate::calibrate::samples::{Classes, Table};
+use crate::calibrate::statistics::Errors;
+use crate::calibrate::{collective, decode_attention, gemm, operators, prefill_attention, quantise};
+use crate::spec::catalog::Directories;
+use crate::spec::{Accelerator, SpecError};
+use crate::time::Hardware;
+use crate::time::calibration::{Calibration, ClassKey, Fitted};
+use crate::time::forms::Form;
+use crate::time::forms::collective::ThreeRegimes;
+use crate::time::forms::decode_attention::DecodeAttentionForm;
+use crate::time::forms::gemm::{Gemm, SoftGemm};
+use crate::time::forms::prefill_attention::PrefillAttentionForm;
+use crate::time::forms::quantise::CachedPass;
+
+/// Errors of one operator, data type and engine.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SampleGroup {
+    /// Operator, as [`Calibration::classes`] names it.
+    pub operator: &'static str,
+    /// Data types.
+    pub dtype: String,
+    /// Engine and version whose kernels were timed.
+    pub engine: String,
+    /// Engines and versions whose fits predicted.
+    pub fitted_on: Vec<String>,
+    /// Errors in percent.
+    #[serde(flatten)]
+    pub errors: Errors,
+}
+
+/// Samples against the kernel models in force.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SampleValidation {
+    /// Accelerator that the samples were taken on.
+    pub gpu: String,
+    /// File of the kernel models.
+    pub calibration: String,
+    /// How near they are to this accelerator.
+    pub trust: String,
+    /// Errors by operator, data type and engine.
+    pub groups: Vec<SampleGroup>,
+    /// Samples of classes that no fit covers.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Compares all samples of the tables. Rows that calibration leaves out (timed on a warm cache, broken)
+/// are left out here too.
+///
+/// # Errors
+/// When a table is of no operator known or holds a broken row, or no kernel models are in force.
+pub fn validate_samples(
+    tables: &[Table],
+    accelerator: &Accelerator,
+    choice: &KernelChoice,
+    directories: &Directories,
+) -> Result<SampleValidation, SpecError> {
+    let Some(kernels) = choice.of(accelerator, directories)? else {
+        return Err(SpecError::Usage(format!(
+            "no fitted kernel models are in force for {}: neither it nor a relative has a calibration; \
+             give one with --calibration FILE (`foretoken calibrate --from-samples` makes one)",
+            accelerator.id
+        )));
+    };
+    let hardware = Hardware::of(accelerator);
+    let mut scores = Scores { hardware: &hardware, pairs: BTreeMap::new(), uncovered: BTreeMap::new() };
+    for table in tables {
+        scores.table(table, &kernels.calibration)?;
+    }
+    let mut skipped: Vec<Skipped> =
+        scores.uncovered.into_iter().map(|(reason, count)| Skipped { reason, count }).collect();
+    skipped.sort_by_key(|s| std::cmp::Reverse(s.count));
+    let groups = scores.pairs.into_iter().filter_map(|((operator, dtype, engine), scored)| {
+        let mut fitted_on = scored.fitted_on;
+        fitted_on.sort();
+        Some(SampleGroup { operator, dtype, engine, fitted_on, errors: Errors::of(&scored.pairs)? })
+    });
+    Ok(SampleValidation {
+        gpu: accelerator.id.clone(),
+        trust: kernels.trust.words().to_owned(),
+        groups: groups.collect(),
+        calibration: kernels.file,
+        skipped,
+    })
+}
+
+/// Where an input lies in a residual grid.
+type Point<I> = fn(&I) -> [f64; 3];
+
+/// (Predicted, measured) pairs in seconds and whose fits predicted.
+#[derive(Debug, Default)]
+struct Scored {
+    pairs: Vec<(f64, f64)>,
+    fitted_on: Vec<String>,
+}
+
+struct Scores<'a> {
+    hardware: &'a Hardware,
+    /// By operator, data type and engine.
+    pairs: BTreeMap<(&'static str, String, String), Scored>,
+    uncovered: BTreeMap<String, usize>,
+}
+
+impl Scores<'_> {
+    fn table(&mut self, table: &Table, fits: &Calibration) -> Result<(), SpecError> {
+        let hardware = self.hardware;
+        match operators::operator(table) {
+            Some(name @ "gemm") => {
+                let point: Point<Gemm> = Gemm::point;
+                let mut classes = gemm::classes(table, hardware)?;
+                classes.retain(|key, rows| {
+                    let launches = gemm::launch_floor(rows).is_some();
+                    if launches {
+                        self.skip(
+                            format!("gemm {} {}: launches timed, not kernels", key.engine, key.data_type),
+                            rows.len(),
+                        );
+                    }
+                    !launches
+                });
+                self.classes::<SoftGemm>(name, classes, &fits.gemm, Some(point));
+            }
+            Some(name @ "quantise") => {
+                self.classes::<CachedPass>(name, quantise::classes(table)?, &fits.quantise, None);
+            }
+            Some(name @ "collective") => {
+                self.classes::<ThreeRegimes>(name, collective::classes(table)?, &fits.collective, None);
+            }
+            Some(name @ "decode_attention") => {
+                let mut classes = decode_attention::classes(table, hardware)?;
+                for rows in classes.values_mut() {
+                    rows.retain(|r| r.input.is_beyond_cache(hardware));
+                }
+                self.classes::<DecodeAttentionForm>(name, classes, &fits.decode_attention, None);
+            }
+            Some(name @ "prefill_attention") => {
+                let classes = prefill_attention::classes(table, hardware)?;
+                self.classes::<PrefillAttentionForm>(name, classes, &fits.prefill_attention, None);
+            }
+            Some(other) => self.skip(format!("{other}: not compared"), table.records().count()),
+            None => return Err(operators::unknown(table)),
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, reason: String, samples: usize) {
+        *self.uncovered.entry(reason).or_default() += samples;
+    }
+
+    /// Scores every class of a table by the closest of `fits`; `point` is where an input lies in the
+    /// residual grid.
+    fn classes<F: Form>(
+        &mut self,
+        operator: &'static str,
+        classes: Classes<F::Input>,
+        fits: &[Fitted],
+        point: Option<Point<F::Input>>,
+    ) {
+        for (key, rows) in classes {
+            let Some(fitted) = closest(fits, &key) else {
+                let reason = format!("{operator} {} {}: no fit covers it", key.data_type, key.variant);
+                self.skip(reason.replace(" :", ":"), rows.len());
+                continue;
+            };
+            let predict = |row: &Row<F::Input>| {
+                let factor = fitted.grid.as_ref().zip(point).map_or(1.0, |(g, p)| g.factor(p(&row.input)));
+                (F::seconds(&fitted.c, &row.input, self.hardware) * factor, row.seconds)
+            };
+            let scored = self.pairs.entry((operator, key.data_type, key.engine)).or_default();
+            scored.pairs.extend(rows.iter().filter(|r| r.seconds > 0.0).map(predict));
+            if !scored.fitted_on.contains(&fitted.key.engine) {
+                scored.fitted_on.push(fitted.key.engine.clone());
+            }
+        }
+    }
+}
+
+/// The fit that comes closest to a class: of its data type and variant, then of its engine and version, of
+/// its engine, of its kernel, and of the least held-out error.
+fn closest<'a>(fits: &'a [Fitted], wanted: &ClassKey) -> Option<&'a Fitted> {
+    let engine = |key: &ClassKey| key.engine.split('-').next().unwrap_or_default().to_owned();
+    let wide = |name: &str| {
+        name.replace("bfloat16", "16").replace("float16", "16").replace("bf16", "16").replace("fp16", "16")
+    };
+    fits.iter()
+        .filter(|f| wide(&f.key.data_type) == wide(&wanted.data_type) && f.key.variant == wanted.variant)
+        .min_by(|a, b| {
+            let rank = |f: &Fitted| {
+                (
+                    f.key.engine != wanted.engine,
+                    engine(&f.key) != engine(wanted),
+                    f.key.kernel != wanted.kernel,
+                    f.key.data_type != wanted.data_type,
+                )
+            };
+            rank(a).cmp(&rank(b)).then(a.heldout_ape[1].total_cmp(&b.heldout_ape[1]))
+        })
+}
