@@ -3,6 +3,7 @@
 mod attention;
 pub mod collective;
 pub mod decode_attention;
+pub mod experts;
 pub mod fit;
 pub mod gemm;
 pub mod grid;

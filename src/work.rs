@@ -10,10 +10,12 @@ mod lower;
 mod operator;
 mod plan;
 mod recurrent;
+mod routing;
 mod vision;
 
 pub use operator::{Collective, Operator, Shape, Traffic};
 pub use plan::{Overrides, Plan};
+pub use routing::{Load, Router, Routing, RoutingTable, TILE_ROWS, mix};
 pub use vision::lower_image;
 
 /// Some requests at the same point of their prefill.

@@ -12,6 +12,7 @@ use nalgebra::{DMatrix, DVector};
 use crate::time::Hardware;
 use crate::time::calibration::ClassKey;
 use crate::time::forms::{Coefficient, Form};
+pub use crate::work::mix;
 
 /// Scale s of the loss: residuals beyond 10 % count as outliers.
 pub(super) const LOSS_SCALE: f64 = 0.1;
@@ -60,6 +61,12 @@ pub enum FitError {
     /// Another table has the same engine, data type and kernel.
     #[error("another table given has this class already; give one table an engine and operator")]
     Duplicate,
+    /// A kernel that was timed as nobody would run it.
+    #[error("it reaches {:.0} % of the memory bandwidth: not tuned, or not with weights of this width", 100.0 * memory)]
+    Untuned {
+        /// Share of memory bandwidth that the fit found.
+        memory: f64,
+    },
     /// A time that is none.
     #[error("sample {row}: {value} is no time; remove it")]
     NoTime {
@@ -125,15 +132,6 @@ fn subsample<I: Copy>(rows: &[Row<I>], most: usize) -> Vec<Row<I>> {
     order.sort_unstable();
     order.truncate(most);
     order.into_iter().filter_map(|(_, i)| rows.get(i).copied()).collect()
-}
-
-/// SplitMix64: a fixed permutation of 64-bit numbers (Steele, Lea, Flood, OOPSLA 2014).
-#[must_use]
-pub fn mix(x: u64) -> u64 {
-    let mut z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 /// The form's own start and points drawn uniformly in the logarithm within the bounds.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::fit::{FitError, Refusal};
 use super::samples::Table;
-use super::{collective, decode_attention, gemm, latent, prefill_attention, quantise};
+use super::{collective, decode_attention, experts, gemm, latent, prefill_attention, quantise};
 use crate::spec::SpecError;
 use crate::time::Hardware;
 use crate::time::calibration::{Calibration, ClassKey};
@@ -24,6 +24,11 @@ struct Operator {
 const OPERATORS: &[Operator] = &[
     Operator { name: "gemm", columns: &["m", "n", "k", "dtype"], fit: gemm::fit },
     Operator { name: "quantise", columns: &["m", "k", "quant_dtype"], fit: quantise::fit },
+    Operator {
+        name: "experts",
+        columns: &["tokens", "hidden", "inter", "topk", "moe_ep"],
+        fit: experts::fit,
+    },
     Operator { name: "collective", columns: &["gpus", "elements", "dtype"], fit: collective::fit },
     Operator {
         name: "decode_attention",

@@ -3,6 +3,7 @@
 
 pub mod collective;
 pub mod decode_attention;
+pub mod experts;
 pub mod gemm;
 mod grid;
 pub mod latent;

@@ -2,6 +2,7 @@
 
 use super::operator::{Collective, Operator, Shape, Traffic};
 use super::plan::{GroupPlan, Plan};
+use super::routing::Load;
 use crate::spec::model::FeedForward;
 use crate::units::{Bytes, Flops};
 
@@ -17,19 +18,16 @@ pub(super) fn active_experts(local: f64, experts: f64, top_k: f64, tokens: f64) 
 
 /// Appends the routed experts of one layer and, with data-parallel attention, the exchange of tokens.
 pub(super) fn lower(plan: &Plan, group: &GroupPlan, tokens: f64, out: &mut Vec<Operator>) {
-    let FeedForward::Moe { experts, top_k, intermediate_size, gated, .. } = group.feed_forward else {
-        return;
-    };
+    let FeedForward::Moe { top_k, intermediate_size, gated, .. } = group.feed_forward else { return };
+    let Some(routing) = &group.routing else { return };
     let p = plan.parallelism;
-    let (e, k) = (f64::from(experts), f64::from(top_k));
+    let k = f64::from(top_k);
     let ep = f64::from(p.ep.max(1));
     let cut = (f64::from(p.tp * p.dp) / ep).max(1.0);
     let width = group.feed_forward.expert_width(plan.hidden as u64) as f64;
     let inter = (intermediate_size as f64 / cut).ceil();
     let all_tokens = tokens * f64::from(p.dp);
-    let local = e / ep;
-    let active = active_experts(local, e, k, all_tokens);
-    let copies = all_tokens * k / ep;
+    let Load { active, copies, tiles } = routing.load(all_tokens);
     let up = if gated { 2.0 * inter } else { inter };
     let format = plan.experts_format;
     let activation = plan.activation.bytes();
@@ -46,7 +44,17 @@ pub(super) fn lower(plan: &Plan, group: &GroupPlan, tokens: f64, out: &mut Vec<O
     }
     out.push(Operator {
         label: "experts",
-        shape: Shape::Experts { copies, active, local, width, intermediate: inter },
+        shape: Shape::Experts {
+            tokens: all_tokens,
+            top_k: k,
+            copies,
+            active,
+            local: routing.local(),
+            tiles,
+            width,
+            intermediate: inter,
+            gated,
+        },
         weights: format.weights,
         math: format.math,
         repeat: 1.0,

@@ -33,16 +33,24 @@ pub enum Shape {
     },
     /// Routed experts of one rank: up and down products over the tokens routed to it.
     Experts {
+        /// Tokens entering the layer, of all ranks that share the experts.
+        tokens: f64,
+        /// Experts per token.
+        top_k: f64,
         /// Token copies that reach this rank.
         copies: f64,
         /// Experts of this rank that at least one token is routed to.
         active: f64,
         /// Experts held by this rank.
         local: f64,
+        /// Tiles of [`super::TILE_ROWS`] rows that the copies fill, expert by expert.
+        tiles: [f64; 4],
         /// Width in and out.
         width: f64,
         /// Width of an expert on this rank.
         intermediate: f64,
+        /// A gate beside the up-projection.
+        gated: bool,
     },
     /// Causal attention of new tokens over past and themselves.
     PrefillAttention {

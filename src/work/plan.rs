@@ -1,6 +1,7 @@
 //! What a deployment does for every step, on the busiest rank: shapes already divided by the
 //! parallelism, formats already decided.
 
+use super::routing::{Router, Routing, RoutingTable};
 use crate::spec::formats::Format;
 use crate::spec::model::{FeedForward, Linear, Mixer, Split, TensorClass};
 use crate::spec::{DataType, Deployment, Formats, ModelSpec, Parallelism};
@@ -41,6 +42,8 @@ pub(super) struct GroupPlan {
     pub before: Vec<LinearPlan>,
     pub after: Vec<LinearPlan>,
     pub feed_forward_linears: Vec<LinearPlan>,
+    /// How tokens fall on its experts, where it has some.
+    pub routing: Option<RoutingTable>,
     /// Elementwise traffic per token (elements) and kernels of one layer.
     pub elementwise_elements: f64,
     pub elementwise_launches: f64,
@@ -86,6 +89,7 @@ impl Plan {
                     before: before.to_vec(),
                     after: after.to_vec(),
                     feed_forward_linears,
+                    routing: router(&group.feed_forward, p).map(|r| RoutingTable::new(r, Routing::Uniform)),
                     elementwise_elements: elements,
                     elementwise_launches: launches,
                 }
@@ -105,6 +109,23 @@ impl Plan {
             offloaded: deployment.cpu_offload_bytes,
             experts_format: formats.of(TensorClass::Experts),
         }
+    }
+
+    /// The same with another popularity of experts.
+    #[must_use]
+    pub fn routed(mut self, routing: Routing) -> Self {
+        for group in &mut self.groups {
+            group.routing =
+                router(&group.feed_forward, self.parallelism).map(|r| RoutingTable::new(r, routing));
+        }
+        self
+    }
+}
+
+fn router(feed_forward: &FeedForward, p: Parallelism) -> Option<Router> {
+    match *feed_forward {
+        FeedForward::Moe { experts, top_k, .. } => Some(Router { experts, top_k, ranks: p.ep.max(1) }),
+        _ => None,
     }
 }
 

@@ -1,0 +1,250 @@
+//! Samples of mixture-of-experts layers → fits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fit::{FitError, Refusal, Row, mix};
+use super::heldout::fit_class_scored;
+use super::samples::{Record, Table};
+use crate::spec::{DataType, SpecError};
+use crate::time::Hardware;
+use crate::time::calibration::{Calibration, ClassKey, Fitted};
+use crate::time::forms::Form;
+use crate::time::forms::experts::{ExpertLayer, GroupedGemm};
+use crate::work::{Router, Routing};
+
+/// Most rows of a class: more add time and no accuracy.
+const MOST_ROWS: usize = 500;
+/// Footprints below so many caches are served from them in part (KERNELS section 1).
+const WARM: f64 = 1.4;
+/// Fewest shapes of which a part is left out to learn the error; below, token counts are left out.
+const FEWEST_SHAPES: usize = 6;
+/// Smallest share of memory bandwidth that a kernel fit for use reaches. FlashInfer's CUTLASS experts in 16 and
+/// 8 bit on Hopper, timed without their tuning, reach 0.19 to 0.30; no engine would be run with them.
+const LEAST_MEMORY: f64 = 0.35;
+/// Routings that a power-law sample replays in turn over the same weights.
+const REPLAYED: f64 = 5.0;
+/// (hidden, intermediate) sizes of models without a gate in their experts (Nemotron).
+const UNGATED: [(f64, f64); 5] =
+    [(1024.0, 2688.0), (2688.0, 1856.0), (2048.0, 5120.0), (8192.0, 5120.0), (4096.0, 2688.0)];
+
+/// Variant of kernels that another one for the same data type outruns.
+pub const SLOWER: &str = "slower";
+
+/// A class: data type and kernel.
+type Class = (String, String);
+
+/// Fits every data type and kernel of a table into `out`; returns what could not be fitted.
+///
+/// Of several kernels for one data type all but the fastest are of variant [`SLOWER`].
+///
+/// # Errors
+/// When a row is broken.
+pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
+    let mut records: BTreeMap<Class, Vec<Record<'_>>> = BTreeMap::new();
+    for record in table.records() {
+        let kernel = record.text("kernel");
+        // another activation function ran in place of the model's own
+        if kernel.ends_with("_situ_as_silu") {
+            continue;
+        }
+        records.entry((record.text("dtype").to_owned(), kernel.to_owned())).or_default().push(record);
+    }
+    let mut refused = vec![];
+    let mut fits: Vec<(Fitted, Vec<Row<ExpertLayer>>)> = vec![];
+    for ((data_type, kernel), records) in records {
+        let Some((weights, math)) = formats(&data_type, hardware) else { continue };
+        let mut rows = vec![];
+        for record in shuffled(&records) {
+            if rows.len() == MOST_ROWS {
+                break;
+            }
+            if let Some(row) = sample(record, weights, math, hardware)? {
+                rows.push(row);
+            }
+        }
+        let shapes: BTreeSet<u64> = rows.iter().map(|r| r.group).collect();
+        if shapes.len() < FEWEST_SHAPES {
+            for row in &mut rows {
+                row.group = row.input.tokens.to_bits();
+            }
+        }
+        let key = ClassKey { engine: table.engine.clone(), data_type, kernel, variant: String::new() };
+        match fit_class_scored::<GroupedGemm>(key.clone(), &rows, hardware, None, |x| x.hit <= 0.0) {
+            Ok(fitted) => match fitted.c.get(GroupedGemm::MEMORY) {
+                Some(memory) if *memory < LEAST_MEMORY => {
+                    refused.push((key, FitError::Untuned { memory: *memory }));
+                }
+                _ => fits.push((fitted, rows)),
+            },
+            Err(error) => refused.push((key, error)),
+        }
+    }
+    out.experts.extend(ranked(fits, hardware));
+    Ok(refused)
+}
+
+/// Marks all kernels of a data type but the fastest: an engine that picks well would not run them. The sum of
+/// ln t over the samples of all its kernels decides, every form over all of them.
+fn ranked(fits: Vec<(Fitted, Vec<Row<ExpertLayer>>)>, hardware: &Hardware) -> Vec<Fitted> {
+    let mut shapes: BTreeMap<String, Vec<ExpertLayer>> = BTreeMap::new();
+    for (fitted, rows) in &fits {
+        let list = shapes.entry(fitted.key.data_type.clone()).or_default();
+        list.extend(rows.iter().map(|r| ExpertLayer { hit: 0.0, ..r.input }));
+    }
+    let mut ranked: Vec<(String, f64, Fitted)> = fits
+        .into_iter()
+        .map(|(fitted, _)| {
+            let list = shapes.get(&fitted.key.data_type).map_or(&[][..], Vec::as_slice);
+            let sum = list.iter().map(|x| GroupedGemm::seconds(&fitted.c, x, hardware).ln()).sum();
+            (fitted.key.data_type.clone(), sum, fitted)
+        })
+        .collect();
+    ranked.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let mut before = None;
+    for (data_type, _, fitted) in &mut ranked {
+        if before.as_ref() == Some(data_type) {
+            fitted.key.variant = SLOWER.into();
+        }
+        before = Some(data_type.clone());
+    }
+    ranked.into_iter().map(|(.., fitted)| fitted).collect()
+}
+
+/// A fixed shuffle: its beginning represents all regions.
+fn shuffled<'a>(records: &[Record<'a>]) -> Vec<Record<'a>> {
+    let mut order: Vec<(u64, Record<'a>)> =
+        records.iter().enumerate().map(|(i, r)| (mix(i as u64), *r)).collect();
+    order.sort_by_key(|(key, _)| *key);
+    order.into_iter().map(|(_, record)| record).collect()
+}
+
+/// Storage and arithmetic of the data types in operator tables.
+fn formats(name: &str, hardware: &Hardware) -> Option<(DataType, DataType)> {
+    let known = |d: DataType| hardware.peak(d) > 0.0;
+    let math16 = if known(DataType::Bf16) { DataType::Bf16 } else { DataType::Fp16 };
+    // without 8-bit arithmetic the weights alone are narrow
+    let math8 = if known(DataType::Fp8) { DataType::Fp8 } else { math16 };
+    let formats = match name {
+        "bfloat16" | "float16" => (math16, math16),
+        "fp8" => (DataType::Fp8, math8),
+        "fp8_block" => (DataType::Fp8Block, math8),
+        "nvfp4" => (DataType::Nvfp4, DataType::Nvfp4),
+        "int4_wo" => (DataType::Int4, math16),
+        "w4a16_mxfp4" => (DataType::Mxfp4, math16),
+        "w4a8_mxfp4_mxfp8" => (DataType::Mxfp4, math8),
+        _ => return None,
+    };
+    known(formats.1).then_some(formats)
+}
+
+fn routing(name: &str) -> Option<Routing> {
+    match name.strip_prefix("power_law_") {
+        Some(alpha) => alpha.parse().ok().map(Routing::PowerLaw),
+        None if name == "balanced" => Some(Routing::Balanced),
+        None if name == "uniform" || name == "random" => Some(Routing::Uniform),
+        None => None,
+    }
+}
+
+/// The row of a record; none for an unknown distribution.
+fn sample(
+    record: Record<'_>,
+    weights: DataType,
+    math: DataType,
+    hardware: &Hardware,
+) -> Result<Option<Row<ExpertLayer>>, SpecError> {
+    let Some(routing) = routing(record.text("distribution")) else { return Ok(None) };
+    let [tokens, width, inter] =
+        [record.number("tokens")?, record.number("hidden")?, record.number("inter")?];
+    let [top_k, experts, ranks] =
+        [record.number("topk")?, record.number("experts")?, record.number("moe_ep")?];
+    let intermediate = (inter / record.number("moe_tp")?.max(1.0)).ceil();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // counts, checked to be finite and ≥ 0
+    let (router, whole) =
+        (Router { experts: experts as u32, top_k: top_k as u32, ranks: ranks as u32 }, tokens as u64);
+    let load = router.load(routing, whole);
+    let gated = !UNGATED.contains(&(width, inter));
+    let replayed = if matches!(routing, Routing::PowerLaw(_)) { REPLAYED } else { 1.0 };
+    let matrices = if gated { 3.0 } else { 2.0 };
+    let footprint =
+        (replayed * load.active).min(router.local()) * matrices * width * intermediate * weights.bytes();
+    // the same weights are read again and again: where they fit the cache they come from there
+    let hit = (WARM - footprint / hardware.cache.max(1.0)).clamp(0.0, 1.0);
+    let input = ExpertLayer {
+        tokens,
+        top_k,
+        copies: load.copies,
+        active: load.active,
+        local: router.local(),
+        tiles: load.tiles,
+        width,
+        intermediate,
+        gated,
+        weights,
+        math,
+        hit,
+    };
+    let group = [width, inter, top_k, experts].iter().fold(0, |hash, size| mix(hash ^ size.to_bits()));
+    Ok(Some(Row { input, seconds: record.seconds()?, group }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::catalog::{self, Directories};
+
+    const COLUMNS: &str = "tokens,hidden,inter,topk,experts,moe_tp,moe_ep,distribution";
+
+    fn table(kernels: &[(&str, [f64; 10])]) -> Table {
+        let hardware = hardware();
+        let mut text = format!("{COLUMNS},dtype,kernel,latency_us\n");
+        for (kernel, c) in kernels {
+            for (hidden, inter, top_k, experts) in [
+                (2048, 768, 8, 128),
+                (4096, 1536, 8, 128),
+                (7168, 2048, 8, 256),
+                (4096, 14336, 2, 8),
+                (2880, 2880, 4, 32),
+                (6144, 2560, 8, 160),
+            ] {
+                for tokens in [1, 8, 64, 512, 4096, 16384] {
+                    let cells = format!("{tokens},{hidden},{inter},{top_k},{experts},1,1,power_law_1.2");
+                    let one =
+                        Table::parse(&format!("{COLUMNS},latency_us\n{cells},1\n"), "one.csv", "").unwrap();
+                    let row =
+                        sample(one.records().next().unwrap(), DataType::Bf16, DataType::Bf16, &hardware);
+                    let us = GroupedGemm::seconds(c, &row.unwrap().unwrap().input, &hardware) * 1e6;
+                    text += &format!("{cells},bfloat16,{kernel},{us}\n");
+                }
+            }
+        }
+        Table::parse(&text, "t.csv", "vllm-0.24.0").unwrap()
+    }
+
+    fn hardware() -> Hardware {
+        Hardware::of(&catalog::accelerator("h100-sxm", &Directories::default()).unwrap())
+    }
+
+    const FAST: [f64; 10] = [0.7, 0.9, 20.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3];
+    const SLOW: [f64; 10] = [0.5, 0.8, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3];
+    const UNTUNED: [f64; 10] = [0.3, 0.2, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3];
+
+    #[test]
+    fn the_fastest_kernel_counts_and_untuned_ones_do_not() {
+        let mut out = Calibration::default();
+        let table = table(&[("a", SLOW), ("b", FAST), ("c", UNTUNED), ("d_situ_as_silu", FAST)]);
+        let refused = fit(&table, &hardware(), &mut out).unwrap();
+        assert!(
+            matches!(&refused[..], [(key, FitError::Untuned { .. })] if key.kernel == "c"),
+            "{refused:?}"
+        );
+        let found: Vec<_> =
+            out.experts.iter().map(|f| (f.key.kernel.as_str(), f.key.variant.as_str())).collect();
+        assert_eq!(found, [("b", ""), ("a", SLOWER)]);
+        // compute, memory and latency come back
+        for (found, wanted) in out.experts[0].c.iter().zip(FAST).take(3) {
+            assert!((found / wanted - 1.0).abs() < 0.05, "{:?}", out.experts[0].c);
+        }
+        assert!(out.experts[0].heldout_ape[0] < 2.0);
+    }
+}

@@ -1,0 +1,180 @@
+//! Routed experts: two grouped products with what surrounds them.
+
+use super::{Coefficient, Form, Hardware, blend};
+use crate::spec::DataType;
+use crate::work::TILE_ROWS;
+
+/// Width of a tile's columns.
+const TILE_COLUMNS: f64 = 128.0;
+
+/// The experts of a layer on the busiest rank.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertLayer {
+    /// Tokens T entering the layer, of all ranks that share the experts.
+    pub tokens: f64,
+    /// Experts per token k.
+    pub top_k: f64,
+    /// Copies of tokens N on this rank.
+    pub copies: f64,
+    /// Experts A of this rank that at least one token is routed to.
+    pub active: f64,
+    /// Experts E_l held by this rank.
+    pub local: f64,
+    /// Tiles R of [`TILE_ROWS`] rows on this rank.
+    pub tiles: [f64; 4],
+    /// Width H in and out.
+    pub width: f64,
+    /// Width I of an expert on this rank.
+    pub intermediate: f64,
+    /// A gate beside the up-projection.
+    pub gated: bool,
+    /// Format of the weights.
+    pub weights: DataType,
+    /// Format in which it multiplies.
+    pub math: DataType,
+    /// Share of the weights found in the last-level cache: 0 in serving, where between two executions all other
+    /// layers pass through it.
+    pub hit: f64,
+}
+
+/// t = t₀ + t_e·E_l/128 + min over tile rows r of Σ_j [c_j(r)^p + m_j^p]^(1/p) + Q_l/(c_q·B) + Q_k/(c_r·B).
+///
+/// The sum runs over up (N_1 = g·I, K_1 = H) and down (N_2 = H, K_2 = I), g = 2 with a gate.
+/// c_j(r) = ⌈R(r)·⌈N_j/128⌉/SMs⌉·SMs·2·r·128·(K_j + k₀)·(1 + c_t·(128/r − 1))/(e_c·P): whole waves of tiles.
+/// m_j = (A·N_j·K_j·w + N·(K_j·a + 2·N_j))/(e_b·B·(1 + (l − 1)·hit)): active weights once, activations.
+/// Q_l = N·(4H + 4gI + 4I) + 4TH local permutation, activation and sum; Q_k = T·k·(4H + 4gI + 4I) the same over
+/// all copies, remote ones included. Source: KERNELS section 1 (moe10).
+#[derive(Debug, Clone, Copy)]
+pub struct GroupedGemm;
+
+impl GroupedGemm {
+    /// Position of the achieved share of memory bandwidth among the coefficients.
+    pub const MEMORY: usize = 1;
+}
+
+impl Form for GroupedGemm {
+    type Input = ExpertLayer;
+
+    const COEFFICIENTS: &'static [Coefficient] = &[
+        Coefficient::new("compute", 0.02, 1.0, 0.5),
+        Coefficient::new("memory", 0.05, 1.0, 0.85),
+        Coefficient::new("latency_us", 1.0, 2000.0, 30.0),
+        Coefficient::new("blend", 1.0, 10.0, 2.0),
+        Coefficient::new("prologue", 1.0, 3000.0, 100.0),
+        Coefficient::new("small_tile_loss", 1e-3, 2.0, 0.1),
+        Coefficient::new("local_traffic", 0.1, 100.0, 2.0),
+        Coefficient::new("routed_traffic", 0.1, 100.0, 3.0),
+        Coefficient::new("experts_us", 0.01, 60.0, 0.5),
+        Coefficient::new("cache", 1.0, 6.0, 1.5),
+    ];
+
+    fn seconds(c: &[f64], x: &ExpertLayer, hardware: &Hardware) -> f64 {
+        let &[compute, memory, latency, p, prologue, tile_loss, local, routed, per_expert, cache] = c else {
+            return f64::NAN;
+        };
+        let up = if x.gated { 2.0 * x.intermediate } else { x.intermediate };
+        let products = [(up, x.width), (x.width, x.intermediate)];
+        let bandwidth = memory * hardware.bandwidth * (1.0 + (cache - 1.0) * x.hit);
+        let reads = products.map(|(n, k)| {
+            let bytes = x.active * n * k * x.weights.bytes() + x.copies * (k * x.math.bytes() + 2.0 * n);
+            bytes / bandwidth
+        });
+        let sms = hardware.multiprocessors;
+        let mut best = f64::INFINITY;
+        for (rows, tiles) in TILE_ROWS.into_iter().zip(x.tiles) {
+            let rate = compute * hardware.peak(x.math) / (1.0 + tile_loss * (128.0 / rows - 1.0));
+            let multiply = products.map(|(n, k)| {
+                let blocks = tiles * (n / TILE_COLUMNS).ceil();
+                let slots = if sms > 0.0 { (blocks / sms).ceil() * sms } else { blocks };
+                slots * 2.0 * rows * TILE_COLUMNS * (k + prologue) / rate
+            });
+            let pairs = || multiply.into_iter().zip(reads);
+            // the blend is at least the larger of the two; its powers are what costs here
+            if pairs().map(|(m, r)| m.max(r)).sum::<f64>() < best {
+                best = best.min(pairs().map(|(m, r)| blend(m, r, p)).sum());
+            }
+        }
+        let per_copy = 4.0 * (x.width + up + x.intermediate);
+        let moved =
+            (x.copies * per_copy + 4.0 * x.tokens * x.width) / local + x.tokens * x.top_k * per_copy / routed;
+        (latency + per_expert * x.local / 128.0) * 1e-6 + best + moved / hardware.bandwidth
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::catalog::{self, Directories};
+    use crate::work::{Router, Routing, RoutingTable};
+
+    const C: [f64; 10] = [0.6, 0.85, 30.0, 2.0, 200.0, 0.2, 2.0, 1.0, 1.0, 1.5];
+
+    fn hardware() -> Hardware {
+        Hardware::of(&catalog::accelerator("h100-sxm", &Directories::default()).unwrap())
+    }
+
+    fn layer(table: &RoutingTable, router: &Router, tokens: f64) -> ExpertLayer {
+        let load = table.load(tokens);
+        ExpertLayer {
+            tokens,
+            top_k: router.top_k.into(),
+            copies: load.copies,
+            active: load.active,
+            local: router.local(),
+            tiles: load.tiles,
+            width: 2048.0,
+            intermediate: 768.0,
+            gated: true,
+            weights: DataType::Bf16,
+            math: DataType::Bf16,
+            hit: 0.0,
+        }
+    }
+
+    #[test]
+    fn by_hand() {
+        // one expert, 128 copies, H = 128, I = 64 with a gate: one tile of 128 rows a product on 132 SMs
+        let x = ExpertLayer {
+            tokens: 128.0,
+            top_k: 1.0,
+            copies: 128.0,
+            active: 1.0,
+            local: 1.0,
+            tiles: [8.0, 4.0, 2.0, 1.0],
+            width: 128.0,
+            intermediate: 64.0,
+            gated: true,
+            weights: DataType::Bf16,
+            math: DataType::Bf16,
+            hit: 0.0,
+        };
+        let c = [0.5, 0.5, 10.0, 1.0, 1.0, 1.0, 1.0, 1.0, 12.8, 2.0];
+        // k₀ = 1, c_t = 1: rows r lose 128/r, so all rows give the same wave: 132·2·128·128·(K + 1)/(0.5·989.4e12)
+        let multiply = 132.0 * 2.0 * 128.0 * 128.0 * ((128.0 + 1.0) + (64.0 + 1.0)) / (0.5 * 989.4e12);
+        // up 128·128·2 + 128·(128·2 + 256), down 128·64·2 + 128·(64·2 + 256) bytes at half of 3.35 TB/s
+        let read = (32768.0 + 65536.0 + 16384.0 + 49152.0) / (0.5 * 3.35e12);
+        // per copy 4·128 + 4·128 + 4·64; local also 4·128·128; routed all 128 copies
+        let moved = (128.0 * 1280.0 + 65536.0 + 128.0 * 1280.0) / 3.35e12;
+        let expected = 10e-6 + 12.8e-6 / 128.0 + multiply + read + moved;
+        let t = GroupedGemm::seconds(&c, &x, &hardware());
+        assert!((t / expected - 1.0).abs() < 1e-9, "{t} {expected}");
+    }
+
+    #[test]
+    fn never_falls_with_tokens_nor_below_the_roofline() {
+        let hardware = hardware();
+        for ranks in [1, 8] {
+            let router = Router { experts: 128, top_k: 8, ranks };
+            let table = RoutingTable::new(router, Routing::Uniform);
+            let mut before = 0.0;
+            for step in 0..170 {
+                let x = layer(&table, &router, (f64::from(step) * 0.1).exp2());
+                let t = GroupedGemm::seconds(&C, &x, &hardware);
+                let flops = 6.0 * x.copies * x.width * x.intermediate;
+                let bytes = 6.0 * x.active * x.width * x.intermediate;
+                assert!(t >= before && t > flops / hardware.peak(x.math) && t > bytes / hardware.bandwidth);
+                before = t;
+            }
+        }
+    }
+}

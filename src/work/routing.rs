@@ -1,0 +1,338 @@
+//! How tokens fall on experts, and what that leaves to the busiest rank.
+//!
+//! Reference: the workload generator of AIConfigurator's collector (Apache-2.0), whose operator tables the
+//! kernel models are fitted to: power-law shares, rounded, at most one copy of a token per expert.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Rows of the tiles that grouped products are cut into.
+pub const TILE_ROWS: [f64; 4] = [16.0, 32.0, 64.0, 128.0];
+
+/// Doublings of the token count that a table covers: one to a million tokens.
+const DOUBLINGS: u32 = 20;
+/// Placements of experts on ranks that are averaged over.
+const PLACEMENTS: u64 = 4;
+/// Mean copies per expert above which rows of tiles have a closed form.
+const MANY_COPIES: f64 = 300.0;
+
+/// SplitMix64: a fixed permutation of 64-bit numbers (Steele, Lea, Flood, OOPSLA 2014).
+#[must_use]
+pub fn mix(x: u64) -> u64 {
+    let mut z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The popularity of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Routing {
+    /// Every token picks its experts at random.
+    #[default]
+    Uniform,
+    /// Tokens go round the experts in turn.
+    Balanced,
+    /// Shares follow a power law with this exponent (above 1); 1.01 and 1.2 are usual in tables.
+    PowerLaw(f64),
+}
+
+/// The experts of a layer and the ranks that hold them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Router {
+    /// Experts E.
+    pub experts: u32,
+    /// Experts per token k.
+    pub top_k: u32,
+    /// Ranks that share the experts.
+    pub ranks: u32,
+}
+
+/// What the busiest rank has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Load {
+    /// Experts that at least one token is routed to.
+    pub active: f64,
+    /// Copies of tokens.
+    pub copies: f64,
+    /// Tiles of [`TILE_ROWS`] rows: Σ ⌈copies of an expert / rows⌉.
+    pub tiles: [f64; 4],
+}
+
+impl Load {
+    fn of(counts: &[u64]) -> Self {
+        let mut load = Self::default();
+        for count in counts.iter().filter(|c| **c > 0) {
+            load.active += 1.0;
+            load.copies += *count as f64;
+            for (tiles, rows) in load.tiles.iter_mut().zip(TILE_ROWS) {
+                *tiles += (*count as f64 / rows).ceil();
+            }
+        }
+        load
+    }
+
+    fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
+        let mut tiles = self.tiles;
+        for (a, b) in tiles.iter_mut().zip(other.tiles) {
+            *a = f(*a, b);
+        }
+        Self { active: f(self.active, other.active), copies: f(self.copies, other.copies), tiles }
+    }
+}
+
+impl Router {
+    /// Experts held by a rank: E over the ranks.
+    #[must_use]
+    pub fn local(&self) -> f64 {
+        f64::from(self.experts) / f64::from(self.ranks.max(1))
+    }
+
+    /// The busiest rank's load when `tokens` tokens enter the layer. Deterministic.
+    #[must_use]
+    pub fn load(&self, routing: Routing, tokens: u64) -> Load {
+        let tokens = tokens.max(1);
+        match routing {
+            Routing::Uniform => self.uniform(tokens),
+            Routing::Balanced => Load::of(&self.round_robin(tokens)),
+            Routing::PowerLaw(alpha) => self.busiest(&self.power_law(alpha, tokens)),
+        }
+    }
+
+    /// Expected load of a rank when copies per expert are binomial, c ~ B(T, k/E). Not modelled: that the
+    /// busiest of several ranks has a little more (below 15 %).
+    fn uniform(&self, tokens: u64) -> Load {
+        let (local, t) = (self.local(), tokens as f64);
+        let share = (f64::from(self.top_k) / f64::from(self.experts.max(1))).min(1.0);
+        let mean = t * share;
+        let active = super::experts::active_experts(local, f64::from(self.experts), f64::from(self.top_k), t);
+        let mut tiles = TILE_ROWS.map(|rows| mean / rows + 0.5 * (1.0 - 1.0 / rows));
+        if share >= 1.0 {
+            tiles = TILE_ROWS.map(|rows| (t / rows).ceil());
+        } else if mean <= MANY_COPIES {
+            tiles = [0.0; 4];
+            let mut probability = (t * (-share).ln_1p()).exp();
+            let last = (mean + 12.0 * mean.sqrt() + 12.0).min(t);
+            let mut count = 0.0;
+            while count < last {
+                probability *= (t - count) / (count + 1.0) * share / (1.0 - share);
+                count += 1.0;
+                for (sum, rows) in tiles.iter_mut().zip(TILE_ROWS) {
+                    *sum += probability * (count / rows).ceil();
+                }
+            }
+        }
+        let copies = local * mean;
+        Load { active, copies, tiles: tiles.map(|x| local * x) }.consistent()
+    }
+
+    /// Copies of the first rank's experts when slot j of token i goes to expert i + j·⌈E/k⌉ (mod E); fewer
+    /// tokens than ⌈E/k⌉ spread over it.
+    fn round_robin(&self, tokens: u64) -> Vec<u64> {
+        let experts = u64::from(self.experts.max(1));
+        let stride = experts.div_ceil(u64::from(self.top_k.max(1)));
+        let local = experts.div_ceil(u64::from(self.ranks.max(1)));
+        let mut counts = vec![0; experts as usize];
+        // whole rounds over the experts touch each k times
+        let (rounds, rest) =
+            if tokens >= stride { (tokens / experts, tokens % experts) } else { (0, tokens) };
+        for token in 0..rest {
+            let first = if tokens >= stride { token } else { token * stride / tokens };
+            for slot in 0..u64::from(self.top_k) {
+                if let Some(count) = counts.get_mut(((first + slot * stride) % experts) as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        counts.truncate(local as usize);
+        counts.iter().map(|c| c + rounds * u64::from(self.top_k)).collect()
+    }
+
+    /// Copies of every expert, smallest share first: x from the inverse distribution function at the middles
+    /// of E equal parts, x^(1−α) uniform between x₀ and x₁; copies ∝ x, at most T, T·k in all.
+    fn power_law(&self, alpha: f64, tokens: u64) -> Vec<u64> {
+        let experts = f64::from(self.experts.max(1));
+        let target = tokens * u64::from(self.top_k.min(self.experts));
+        let (low, high) = if target as f64 > experts { (1.0, 0.8 * tokens as f64) } else { (0.01, 2.0) };
+        // α = 1 itself has no power in its inverse
+        let g = if (1.0 - alpha).abs() < 1e-6 { -1e-6 } else { 1.0 - alpha };
+        let [from, to] = [low, high].map(|x: f64| x.powf(g));
+        let shares: Vec<f64> = (0..self.experts)
+            .map(|e| (from + (to - from) * (f64::from(e) + 0.5) / experts).powf(1.0 / g))
+            .collect();
+        let scale = target as f64 / shares.iter().sum::<f64>();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // shares are positive
+        let mut counts: Vec<u64> = shares.iter().map(|x| ((x * scale).round() as u64).min(tokens)).collect();
+        let mut sum: u64 = counts.iter().sum();
+        // what rounding and the cap changed goes to the fewest or comes from the most
+        let mut fewest: BinaryHeap<_> = counts.iter().enumerate().map(|(e, c)| Reverse((*c, e))).collect();
+        while sum < target {
+            let Some(Reverse((count, e))) = fewest.pop() else { break };
+            fewest.push(Reverse((count + 1, e)));
+            counts[e] = count + 1;
+            sum += 1;
+        }
+        if sum > target {
+            let mut most: BinaryHeap<_> = counts.iter().enumerate().map(|(e, c)| (*c, e)).collect();
+            while sum > target {
+                let Some((count, e)) = most.pop() else { break };
+                most.push((count - 1, e));
+                counts[e] = count - 1;
+                sum -= 1;
+            }
+        }
+        counts
+    }
+
+    /// Mean load of the rank with most copies over a few random placements of the experts.
+    fn busiest(&self, counts: &[u64]) -> Load {
+        if self.ranks <= 1 {
+            return Load::of(counts);
+        }
+        let local = counts.len().div_ceil(self.ranks as usize).max(1);
+        let mut sum = Load::default();
+        let mut placed = counts.to_vec();
+        let mut state = 0;
+        for _ in 0..PLACEMENTS {
+            for i in (1..placed.len()).rev() {
+                state += 1;
+                placed.swap(i, (mix(state) % (i as u64 + 1)) as usize);
+            }
+            let busiest = placed.chunks(local).max_by_key(|rank| rank.iter().sum::<u64>());
+            sum = sum.zip(Load::of(busiest.unwrap_or_default()), |a, b| a + b);
+        }
+        sum.zip(sum, |a, _| a / PLACEMENTS as f64)
+    }
+}
+
+impl Load {
+    /// Tiles hold every copy, and every active expert has one.
+    fn consistent(mut self) -> Self {
+        for (tiles, rows) in self.tiles.iter_mut().zip(TILE_ROWS) {
+            *tiles = tiles.max(self.copies / rows).max(self.active);
+        }
+        self
+    }
+}
+
+/// Loads at powers of two of the token count, between which the logarithms are interpolated. Never falls with
+/// the token count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoutingTable {
+    router: Router,
+    routing: Routing,
+    nodes: Vec<Load>,
+}
+
+impl RoutingTable {
+    /// Draws the loads.
+    #[must_use]
+    pub fn new(router: Router, routing: Routing) -> Self {
+        let mut nodes: Vec<Load> = Vec::with_capacity(DOUBLINGS as usize + 1);
+        for doubling in 0..=DOUBLINGS {
+            let load = router.load(routing, 1 << doubling);
+            nodes.push(nodes.last().map_or(load, |before| load.zip(*before, f64::max)));
+        }
+        Self { router, routing, nodes }
+    }
+
+    /// Experts held by a rank.
+    #[must_use]
+    pub fn local(&self) -> f64 {
+        self.router.local()
+    }
+
+    /// The busiest rank's load when `tokens` tokens enter the layer.
+    #[must_use]
+    pub fn load(&self, tokens: f64) -> Load {
+        let at = tokens.max(1.0).log2();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at least 0; saturates
+        let index = (at as usize).min(self.nodes.len().saturating_sub(2));
+        let (Some(low), Some(high)) = (self.nodes.get(index), self.nodes.get(index + 1)) else {
+            return Load::default();
+        };
+        let part = at - index as f64;
+        let mut load = if part <= 1.0 {
+            low.zip(*high, |a, b| if a > 0.0 { a * (b / a).powf(part) } else { b * part })
+        } else {
+            // beyond the table every expert is hit and the rest grows with the tokens
+            let scale = (part - 1.0).exp2();
+            Load { active: high.active, ..high.zip(*high, |a, _| a * scale) }
+        };
+        let (local, experts) = (self.router.local(), f64::from(self.router.experts));
+        let top_k = f64::from(self.router.top_k);
+        if self.routing == Routing::Uniform {
+            load.active = super::experts::active_experts(local, experts, top_k, tokens);
+            load.copies = tokens * top_k / f64::from(self.router.ranks.max(1));
+        }
+        load.consistent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTER: Router = Router { experts: 128, top_k: 8, ranks: 1 };
+    const SPREAD: Router = Router { ranks: 8, ..ROUTER };
+    const SKEWED: Routing = Routing::PowerLaw(1.2);
+
+    #[test]
+    fn one_token_has_k_copies() {
+        for routing in [Routing::Uniform, Routing::Balanced, SKEWED] {
+            let load = ROUTER.load(routing, 1);
+            assert!(
+                (load.copies - 8.0).abs() < 1e-9 && (load.active - 8.0).abs() < 1e-9,
+                "{routing:?} {load:?}"
+            );
+            assert!((load.tiles[0] - 8.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn round_robin_by_hand() {
+        // 16 tokens, stride 16: slot j of token i is expert i + 16·j: each of 128 once; 1 000 tokens: 62 or 63
+        let load = ROUTER.load(Routing::Balanced, 16);
+        assert_eq!((load.active, load.copies), (128.0, 128.0));
+        let load = SPREAD.load(Routing::Balanced, 1024);
+        assert_eq!((load.active, load.copies, load.tiles), (16.0, 1024.0, [64.0, 32.0, 16.0, 16.0]));
+    }
+
+    #[test]
+    fn uniform_tiles_by_hand() {
+        // 2 tokens, one expert of two each: c = 0, 1, 2 with ¼, ½, ¼; an expert has a tile in ¾ of the cases
+        let load = Router { experts: 2, top_k: 1, ranks: 1 }.load(Routing::Uniform, 2);
+        assert!((load.tiles[0] - 1.5).abs() < 1e-12 && (load.active - 1.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn skew_loads_the_busiest_rank() {
+        let mean = 16384.0 * 8.0 / 8.0;
+        assert!((SPREAD.load(Routing::Uniform, 16384).copies / mean - 1.0).abs() < 1e-9);
+        let skewed = SPREAD.load(SKEWED, 16384).copies / mean;
+        assert!(skewed > 1.3 && skewed < 3.0, "{skewed}");
+        let everyone = ROUTER.load(SKEWED, 16384);
+        assert_eq!(everyone.copies, 16384.0 * 8.0);
+    }
+
+    #[test]
+    fn tables_never_fall() {
+        for routing in [Routing::Uniform, Routing::Balanced, SKEWED, Routing::PowerLaw(1.01)] {
+            for router in [ROUTER, SPREAD, Router { experts: 512, top_k: 10, ranks: 32 }] {
+                let table = RoutingTable::new(router, routing);
+                let mut before = Load::default();
+                for step in 0..300 {
+                    let load = table.load((f64::from(step) * 0.1).exp2());
+                    assert!(load.active <= router.local() + 1e-9 && load.copies > 0.0);
+                    for (now, then) in [(load.active, before.active), (load.copies, before.copies)]
+                        .into_iter()
+                        .chain(load.tiles.into_iter().zip(before.tiles))
+                    {
+                        assert!(now >= then * (1.0 - 1e-12), "{routing:?} {router:?} {step}");
+                    }
+                    before = load;
+                }
+            }
+        }
+    }
+}
