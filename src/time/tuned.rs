@@ -6,6 +6,7 @@ use super::calibration::{Calibration, Fitted};
 use super::forms::collective::{Message, ThreeRegimes, for_ranks};
 use super::forms::decode_attention::{DecodeAttention, DecodeAttentionForm};
 use super::forms::gemm::{Gemm, SoftGemm};
+use super::forms::latent::{LatentDecode, LatentDecodeForm};
 use super::forms::prefill_attention::{PrefillAttention, PrefillAttentionForm};
 use super::forms::{Form, Grid};
 use super::line::Bound;
@@ -61,6 +62,8 @@ pub struct Tuned {
     products: Vec<Product>,
     decode: Vec<Attention>,
     prefill: Vec<Attention>,
+    latent_decode: [Option<Vec<f64>>; 2],
+    latent_prefill: [Option<Vec<f64>>; 2],
     exchanges: Vec<Exchange>,
 }
 
@@ -130,13 +133,27 @@ fn attention(list: &[Fitted], engine: EngineKind) -> Vec<Attention> {
     all
 }
 
+/// Latent kernels for a 16-bit and an 8-bit cache. An 8-bit one that was not timed with 128 heads can be
+/// far off, so that both are taken only where the error on shapes left out is below half.
+fn latent(list: &[Fitted], engine: EngineKind) -> [Option<Vec<f64>>; 2] {
+    [["bf16/bf16", "fp16/fp16"], ["bf16/fp8", "fp8/fp8"]].map(|names| {
+        let sound = |f: &Fitted, name: &str| f.key.data_type == name && f.heldout_ape[1] < 50.0;
+        names.iter().find_map(|name| best(list, engine, |f| sound(f, name))).map(|f| f.c.clone())
+    })
+}
+
+/// Position of a cache format in a pair of 16-bit and 8-bit kernels.
+fn cache_index(cache: DataType) -> Option<usize> {
+    match cache {
+        DataType::Bf16 | DataType::Fp16 => Some(0),
+        DataType::Fp8 | DataType::Int8 => Some(1),
+        _ => None,
+    }
+}
+
 /// The kernel for a head size: the same window and cache if there are such, then the nearest head size.
 fn kernel(list: &[Attention], head_dim: f64, window: bool, cache: DataType) -> Option<&Attention> {
-    let eight_bit = match cache {
-        DataType::Bf16 | DataType::Fp16 => false,
-        DataType::Fp8 | DataType::Int8 => true,
-        _ => return None,
-    };
+    let eight_bit = cache_index(cache)? == 1;
     list.iter().filter(|a| a.eight_bit_cache == eight_bit).min_by(|a, b| {
         let far = |x: &Attention| (x.window != window, (x.head_dim / head_dim).ln().abs());
         let ((aw, ad), (bw, bd)) = (far(a), far(b));
@@ -190,6 +207,8 @@ impl Tuned {
             products: products(calibration, engine),
             decode: attention(&calibration.decode_attention, engine),
             prefill: attention(&calibration.prefill_attention, engine),
+            latent_decode: latent(&calibration.latent_decode, engine),
+            latent_prefill: latent(&calibration.latent_prefill, engine),
             exchanges: exchanges(calibration, engine),
         }
     }
@@ -248,6 +267,28 @@ impl Tuned {
                 };
                 let kernel = kernel(&self.prefill, head_dim, window.is_some(), cache)?;
                 PrefillAttentionForm::seconds(&kernel.c, &input, hardware)
+            }
+            Shape::LatentDecode { rows, context, heads, rank, rope, cache } => {
+                let c = self.latent_decode.get(cache_index(cache)?)?.as_ref()?;
+                let (kv_bytes, math) = (cache.bytes(), operator.math);
+                let input = LatentDecode { rows, context, heads, rank, rope, kv_bytes, math, warm: false };
+                LatentDecodeForm::seconds(c, &input, hardware)
+            }
+            Shape::LatentPrefill { requests, new_tokens, past_tokens, heads, head_dim, cache } => {
+                let c = self.latent_prefill.get(cache_index(cache)?)?.as_ref()?;
+                // the kernel reads expanded keys and values in 16 bit
+                let input = PrefillAttention {
+                    requests,
+                    new_tokens,
+                    past_tokens,
+                    heads,
+                    kv_heads: heads,
+                    head_dim,
+                    window: None,
+                    kv_bytes: 2.0,
+                    math: operator.math,
+                };
+                PrefillAttentionForm::seconds(c, &input, hardware)
             }
             Shape::Collective { kind, ranks } => {
                 return self

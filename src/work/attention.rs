@@ -220,6 +220,7 @@ impl Latent {
                 new_tokens: chunk.new_tokens,
                 past_tokens: chunk.past_tokens,
                 heads: self.heads,
+                head_dim: dims / 2.0,
                 cache: plan.kv_format,
             },
             flops: Flops(2.0 * self.heads * dims * chunk.requests * pairs(chunk, keep)),
@@ -252,7 +253,14 @@ impl Latent {
         let context = self.indexer.map_or(decode.context, |i| decode.context.min(f64::from(i.top_k)));
         let latent = self.rank + self.rope;
         out.push(Operator {
-            shape: Shape::LatentDecode { rows, context, heads: self.heads, latent, cache: plan.kv_format },
+            shape: Shape::LatentDecode {
+                rows,
+                context,
+                heads: self.heads,
+                rank: self.rank,
+                rope: self.rope,
+                cache: plan.kv_format,
+            },
             flops: Flops(2.0 * self.heads * (latent + self.rank) * rows * context),
             traffic: Traffic {
                 kv: Bytes(rows * (context + 1.0) * latent * plan.kv_bytes),

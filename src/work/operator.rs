@@ -98,6 +98,8 @@ pub enum Shape {
         past_tokens: f64,
         /// Query heads on this rank.
         heads: f64,
+        /// Width of an expanded head (mean of key and value width).
+        head_dim: f64,
         /// Format of the cache.
         cache: DataType,
     },
@@ -109,8 +111,10 @@ pub enum Shape {
         context: f64,
         /// Query heads on this rank.
         heads: f64,
-        /// Width of a cached position.
-        latent: f64,
+        /// Rank of the latent.
+        rank: f64,
+        /// Width of the rotary part cached beside it.
+        rope: f64,
         /// Format of the cache.
         cache: DataType,
     },
