@@ -7,7 +7,7 @@ use super::heldout::fit_class_scored;
 use super::samples::{Record, Table};
 use crate::spec::{DataType, SpecError};
 use crate::time::Hardware;
-use crate::time::calibration::{Calibration, ClassKey, Fitted};
+use crate::time::calibration::{Calibration, ClassKey, Fitted, SLOWER};
 use crate::time::forms::Form;
 use crate::time::forms::experts::{ExpertLayer, GroupedGemm};
 use crate::work::{Router, Routing};
@@ -26,9 +26,6 @@ const REPLAYED: f64 = 5.0;
 /// (hidden, intermediate) sizes of models without a gate in their experts (Nemotron).
 const UNGATED: [(f64, f64); 5] =
     [(1024.0, 2688.0), (2688.0, 1856.0), (2048.0, 5120.0), (8192.0, 5120.0), (4096.0, 2688.0)];
-
-/// Variant of kernels that another one for the same data type outruns.
-pub const SLOWER: &str = "slower";
 
 /// A class: data type and kernel.
 type Class = (String, String);

@@ -4,10 +4,21 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 use super::CoefficientError;
-use super::forms::Grid;
+use super::forms::collective::ThreeRegimes;
+use super::forms::decode_attention::DecodeAttentionForm;
+use super::forms::experts::GroupedGemm;
+use super::forms::gemm::SoftGemm;
+use super::forms::latent::LatentDecodeForm;
+use super::forms::latent_module::{LatentDecodeModuleForm, LatentPrefillModuleForm};
+use super::forms::prefill_attention::PrefillAttentionForm;
+use super::forms::quantise::CachedPass;
+use super::forms::{Form, Grid};
 
 /// Version of the file format.
 const SCHEMA: u32 = 1;
+
+/// Variant of kernels that another one for the same data type outruns.
+pub const SLOWER: &str = "slower";
 
 /// What a fit is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -166,6 +177,17 @@ impl Calibration {
         }
         for (class, list) in parsed.classes() {
             for fitted in list {
+                let (found, expected) = (fitted.c.len(), coefficients(class));
+                if found != expected {
+                    return Err(CoefficientError::Syntax {
+                        file: file.into(),
+                        message: format!(
+                            "{class} of {} has {found} coefficients where this version's form has {expected}; \
+                             calibrate anew",
+                            fitted.key.engine
+                        ),
+                    });
+                }
                 let bad = fitted.c.iter().find(|c| !(c.is_finite() && **c >= 0.0));
                 if let Some(value) = bad {
                     return Err(CoefficientError::Range {
@@ -243,6 +265,21 @@ impl Calibration {
             }
         }
         out
+    }
+}
+
+/// Coefficients of the form behind a class.
+fn coefficients(class: &str) -> usize {
+    match class {
+        "gemm" => SoftGemm::COEFFICIENTS.len(),
+        "quantise" => CachedPass::COEFFICIENTS.len(),
+        "experts" => GroupedGemm::COEFFICIENTS.len(),
+        "decode_attention" => DecodeAttentionForm::COEFFICIENTS.len(),
+        "prefill_attention" | "latent_prefill" => PrefillAttentionForm::COEFFICIENTS.len(),
+        "latent_decode" => LatentDecodeForm::COEFFICIENTS.len(),
+        "latent_decode_module" => LatentDecodeModuleForm::COEFFICIENTS.len(),
+        "latent_prefill_module" => LatentPrefillModuleForm::COEFFICIENTS.len(),
+        _ => ThreeRegimes::COEFFICIENTS.len(),
     }
 }
 

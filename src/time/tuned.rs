@@ -5,6 +5,7 @@ use super::Hardware;
 use super::calibration::{Calibration, Fitted};
 use super::forms::collective::{Message, ThreeRegimes, for_ranks};
 use super::forms::decode_attention::{DecodeAttention, DecodeAttentionForm};
+use super::forms::experts::{ExpertLayer, GroupedGemm};
 use super::forms::gemm::{Gemm, SoftGemm};
 use super::forms::latent::{LatentDecode, LatentDecodeForm};
 use super::forms::prefill_attention::{PrefillAttention, PrefillAttentionForm};
@@ -30,7 +31,7 @@ const LIBRARIES: [&str; 3] = ["nccl", "rccl", "oneccl"];
 /// Ranks for which collectives are made ready; others are interpolated when asked.
 const RANKS: [u32; 8] = [2, 4, 8, 16, 32, 64, 72, 128];
 
-/// Coefficients of a matrix product with their residual grid.
+/// Coefficients of matrix products of two formats with their residual grid.
 #[derive(Debug, Clone, PartialEq)]
 struct Product {
     weights: DataType,
@@ -64,6 +65,7 @@ pub struct Tuned {
     prefill: Vec<Attention>,
     latent_decode: [Option<Vec<f64>>; 2],
     latent_prefill: [Option<Vec<f64>>; 2],
+    experts: Vec<Product>,
     exchanges: Vec<Exchange>,
 }
 
@@ -92,13 +94,26 @@ fn gemm_names(weights: DataType, math: DataType) -> &'static [&'static str] {
     }
 }
 
-fn products(calibration: &Calibration, engine: EngineKind) -> Vec<Product> {
+/// Names that operator tables use for experts of these formats.
+fn expert_names(weights: DataType, math: DataType) -> &'static [&'static str] {
+    match (weights, math) {
+        (DataType::Mxfp4, DataType::Bf16 | DataType::Fp16) => &["w4a16_mxfp4"],
+        (DataType::Mxfp4, DataType::Fp8) => &["w4a8_mxfp4_mxfp8", "w4a8_mxfp4_fp8"],
+        _ => gemm_names(weights, math),
+    }
+}
+
+/// For every pair of formats the best fit of a class, by the names that tables use.
+fn products(
+    list: &[Fitted],
+    engine: EngineKind,
+    names: fn(DataType, DataType) -> &'static [&'static str],
+) -> Vec<Product> {
     let mut all = vec![];
     for &weights in DataType::ALL {
         for &math in DataType::ALL {
-            let found = gemm_names(weights, math)
-                .iter()
-                .find_map(|name| best(&calibration.gemm, engine, |f| f.key.data_type == *name));
+            let found =
+                names(weights, math).iter().find_map(|name| best(list, engine, |f| f.key.data_type == *name));
             if let Some(f) = found {
                 all.push(Product { weights, math, c: f.c.clone(), grid: f.grid.clone() });
             }
@@ -204,7 +219,8 @@ impl Tuned {
             return Self::default();
         }
         Self {
-            products: products(calibration, engine),
+            products: products(&calibration.gemm, engine, gemm_names),
+            experts: products(&calibration.experts, engine, expert_names),
             decode: attention(&calibration.decode_attention, engine),
             prefill: attention(&calibration.prefill_attention, engine),
             latent_decode: latent(&calibration.latent_decode, engine),
@@ -267,6 +283,25 @@ impl Tuned {
                 };
                 let kernel = kernel(&self.prefill, head_dim, window.is_some(), cache)?;
                 PrefillAttentionForm::seconds(&kernel.c, &input, hardware)
+            }
+            Shape::Experts { tokens, top_k, copies, active, local, tiles, width, intermediate, gated } => {
+                let (weights, math) = (operator.weights, operator.math);
+                let found = self.experts.iter().find(|p| p.weights == weights && p.math == math)?;
+                let input = ExpertLayer {
+                    tokens,
+                    top_k,
+                    copies,
+                    active,
+                    local,
+                    tiles,
+                    width,
+                    intermediate,
+                    gated,
+                    weights,
+                    math,
+                    hit: 0.0,
+                };
+                GroupedGemm::seconds(&found.c, &input, hardware)
             }
             Shape::LatentDecode { rows, context, heads, rank, rope, cache } => {
                 let c = self.latent_decode.get(cache_index(cache)?)?.as_ref()?;
