@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_grid_without_its_factors_is_refused() {
-        let class = "[[gemm]]\nengine = \"e\"\ndata_type = \"bf16\"\nc = [1.0]\nsamples = 1\nheldout_ape = [1.0, 1.0, 1.0]\n\
+        let class = "[[gemm]]\nengine = \"e\"\ndata_type = \"bf16\"\nc = [0.7, 0.8, 4.0, 2.0, 100.0]\nsamples = 1\nheldout_ape = [1.0, 1.0, 1.0]\n\
                      range_us = [1.0, 2.0]\n";
         let head = "schema = 1\ngpu = \"x\"\ntool_version = \"0\"\nsource = \"s\"\n";
         for grid in [

@@ -2,7 +2,7 @@
 //! kernels come closest to.
 
 use super::Hardware;
-use super::calibration::{Calibration, Fitted};
+use super::calibration::{Calibration, Fitted, SLOWER};
 use super::forms::collective::{Message, ThreeRegimes, for_ranks};
 use super::forms::decode_attention::{DecodeAttention, DecodeAttentionForm};
 use super::forms::experts::{ExpertLayer, GroupedGemm};
@@ -112,8 +112,9 @@ fn products(
     let mut all = vec![];
     for &weights in DataType::ALL {
         for &math in DataType::ALL {
-            let found =
-                names(weights, math).iter().find_map(|name| best(list, engine, |f| f.key.data_type == *name));
+            let found = names(weights, math)
+                .iter()
+                .find_map(|name| best(list, engine, |f| f.key.data_type == *name && f.key.variant != SLOWER));
             if let Some(f) = found {
                 all.push(Product { weights, math, c: f.c.clone(), grid: f.grid.clone() });
             }
