@@ -1,6 +1,6 @@
 //! Grouped-query attention of one new token a request over its cache.
 
-use super::{Coefficient, Form, Hardware};
+use super::{Coefficient, Form, Hardware, blend};
 use crate::spec::DataType;
 
 /// Query heads that a tensor-core tile holds: fewer heads per KV head cost as much.
@@ -61,13 +61,14 @@ pub(super) fn hit(bytes: f64, hardware: &Hardware) -> f64 {
     if hardware.cache > 0.0 { ((HIT_END - bytes / hardware.cache) / HIT_WIDTH).clamp(0.0, 1.0) } else { 0.0 }
 }
 
-/// t = t₀ + b·(t_u·k + t_q·h)/S·d/128 + t_s·log₂(1 + s/256)
-///   + [(Q/(e_b·B·u·(1 + (l − 1)·hit)) + 4bhd/(e_b·B))⁴ + (4b·max(h, 64k)·d·s/(e_c·P))⁴]^¼.
+/// t = t₀ + t_s·log₂(1 + s/256) + [(b·(t_u·k + t_q·h)/S·d/128)^p + m^p]^(1/p),
+/// m = [(Q/(e_b·B·u·(1 + (l − 1)·hit)) + 4bhd/(e_b·B))⁴ + (4b·max(h, 64k)·d·s/(e_c·P))⁴]^¼.
 ///
 /// b rows, k KV heads, s tokens seen, Q bytes of cache, S multiprocessors; u = min(1, c·b·k·max(1, s/s_c)/S)
-/// is the share of the bandwidth that so many blocks of work can draw. Every term grows with b, s, k and h
-/// for any positive coefficients. Source: KERNELS section 5 (dec3), with the query bytes outside the
-/// occupancy and a smooth tile of heads so that time never falls as heads are added.
+/// is the share of the bandwidth that so many blocks of work can draw. Starting blocks (t_u, t_q) overlaps in
+/// part with reading. Every term grows with b, s, k and h for any positive coefficients. Source: KERNELS
+/// section 5 (dec3), with the query bytes outside the occupancy and a smooth tile of heads so that time never
+/// falls as heads are added, and the overlap, which halves the error of windows.
 #[derive(Debug, Clone, Copy)]
 pub struct DecodeAttentionForm;
 
@@ -84,10 +85,12 @@ impl Form for DecodeAttentionForm {
         Coefficient::new("compute", 0.01, 1.0, 0.5),
         Coefficient::new("per_head_us", 1e-3, 60.0, 0.05),
         Coefficient::new("split_us", 1e-2, 20.0, 0.8),
+        Coefficient::new("blend", 1.0, 8.0, 1.5),
     ];
 
     fn seconds(c: &[f64], x: &DecodeAttention, hardware: &Hardware) -> f64 {
-        let &[memory, latency_us, kv_head_us, occupancy, split, cache_speed, compute, head_us, split_us] = c
+        let &[memory, latency_us, kv_head_us, occupancy, split, cache_speed, compute, head_us, split_us, p] =
+            c
         else {
             return f64::NAN;
         };
@@ -99,10 +102,9 @@ impl Form for DecodeAttentionForm {
         let moved = (cache / (share * faster) + queries) / (memory * hardware.bandwidth);
         let padded = x.heads.max(TILE_HEADS * x.kv_heads);
         let computed = 4.0 * x.rows * padded * x.head_dim * seen / (compute * hardware.peak(x.math));
-        let fixed_us = latency_us
-            + x.rows * (kv_head_us * x.kv_heads + head_us * x.heads) / units * x.head_dim / 128.0
-            + split_us * (1.0 + seen / 256.0).log2();
-        fixed_us * 1e-6 + blend4(moved, computed)
+        let fixed_us = latency_us + split_us * (1.0 + seen / 256.0).log2();
+        let started_us = x.rows * (kv_head_us * x.kv_heads + head_us * x.heads) / units * x.head_dim / 128.0;
+        fixed_us * 1e-6 + blend(started_us * 1e-6, blend4(moved, computed), p)
     }
 }
 
