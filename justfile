@@ -25,6 +25,11 @@ golden:
 trycmd:
     TRYCMD=overwrite cargo test --test cli
 
+# Write docs/ACCURACY.md and the embedded book from measured tables.
+accuracy measured="../shared/data/measured":
+    cargo run --release -- accuracy --measured {{measured}}/static.csv {{measured}}/llamacpp.csv \
+        --document docs/ACCURACY.md --book calibration/defaults/accuracy.csv
+
 # Estimates per second on one core.
 bench:
     cargo bench --bench estimate

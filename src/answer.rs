@@ -1,5 +1,6 @@
 //! One file per question. Nothing in this room prints.
 
+mod accuracy;
 mod catalog;
 mod cost;
 mod estimate;
@@ -8,6 +9,7 @@ mod interval;
 mod kernels;
 mod validate;
 
+pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, operators};
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use cost::{Cost, CostInputs};
 pub use estimate::{
@@ -18,6 +20,7 @@ pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metr
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use validate::{
-    Group, KernelChoice, MeasuredRow, MeasuredTable, Metric, Metrics, Quantity, SampleGroup,
-    SampleValidation, Skipped, ValidateOptions, Validation, WorstRow, validate, validate_samples,
+    ACCURACY_HEADER, Case, Group, KernelChoice, MeasuredRow, MeasuredTable, Metric, Metrics, OLD_STACKS,
+    Quantity, SampleGroup, SampleValidation, Skipped, ValidateOptions, Validation, WorstRow, accuracy_book,
+    validate, validate_samples,
 };

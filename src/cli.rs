@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each parses → answers → reports.
 
+mod accuracy;
 mod args;
 mod calibrate;
 mod calibrations;
@@ -56,6 +57,8 @@ enum Command {
     Models(models::ModelsCommand),
     /// Where the memory goes, longest context, most concurrent requests, and what makes room.
     Memory(Box<memory::MemoryArgs>),
+    /// How far answers can be trusted, by GPU, engine and model kind, from what was validated.
+    Accuracy(accuracy::AccuracyArgs),
     /// Predicted against measured: errors over the rows of result files, and by group.
     Validate(validate::ValidateArgs),
     /// Fit kernel times from operator samples; writes a calibration file.
@@ -104,6 +107,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Gpus(command) => gpus::run(&command, &context),
         Command::Models(command) => models::run(&command, &context),
         Command::Memory(arguments) => memory::run(&arguments, &context),
+        Command::Accuracy(arguments) => accuracy::run(&arguments, &context),
         Command::Validate(arguments) => validate::run(&arguments, &context),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &context),
         Command::Calibrations(command) => calibrations::run(&command, &context),

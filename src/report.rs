@@ -1,5 +1,6 @@
 //! Answers on paper: one small file per output format. Nothing here computes.
 
+mod accuracy;
 mod calibrations;
 mod csv;
 mod estimate;
@@ -14,6 +15,7 @@ mod table;
 mod validate;
 mod validate_samples;
 
+pub use accuracy::{accuracy, accuracy_document};
 pub use calibrations::{calibrated, calibration, calibration_list};
 pub use estimate::estimate;
 pub use explain::{conversion, metric, metrics};

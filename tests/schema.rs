@@ -240,6 +240,7 @@ fn every_key_of_every_schema_is_described() {
         "models-list",
         "gpus-show",
         "gpus-list",
+        "accuracy",
         "validate",
         "validate-samples",
     ]

@@ -269,3 +269,40 @@ fn samples_that_are_none_are_refused() {
         }
     }
 }
+
+#[test]
+fn accuracy_answers_from_the_book() {
+    let known = answer(&["accuracy", "--gpu", "h100", "--engine", "vllm", "--model-kind", "dense"]);
+    keeps_schema(&known, "accuracy.json");
+    assert!(number(&known, "/cases/0/n") > 100.0);
+    // one measured accelerator among those of the family stands in for one that was not
+    let unknown = answer(&["accuracy", "--gpu", "h20", "--model-kind", "mla"]);
+    keeps_schema(&unknown, "accuracy.json");
+    assert!(unknown["cases"].as_array().unwrap().is_empty());
+    assert!(unknown["nearest"][0]["gpu"].as_str().unwrap().starts_with("h100"));
+    for (line, needle) in [
+        ("--gpu h100-smx", "h100-sxm"),
+        ("--engine vlm", "vllm"),
+        ("--model-kind hybrid", "dense"),
+        ("--book x", "measured"),
+    ] {
+        let output = foretoken(&["accuracy"]).args(line.split(' ')).assert().code(2).get_output().clone();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains(needle), "{line}\n{message}");
+    }
+}
+
+#[test]
+fn the_book_is_written_from_measured_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let [document, book] = ["a.md", "a.csv"].map(|name| directory.path().join(name).display().to_string());
+    foretoken(&["accuracy", "--measured", STATIC, "--document", &document, "--book", &book])
+        .assert()
+        .success();
+    let (document, book) = (fs::read_to_string(document).unwrap(), fs::read_to_string(book).unwrap());
+    assert!(document.contains("| h100-sxm | trtllm |") && document.contains("deepspeed-mii"), "{document}");
+    let embedded = include_str!("../calibration/defaults/accuracy.csv");
+    assert_eq!(book.lines().next(), embedded.lines().next());
+    // every row counts once in the sum over everything
+    assert!(book.lines().any(|l| l.starts_with("*,*,*,*,e2e_s,39,")), "{book}");
+}

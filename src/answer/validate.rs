@@ -1,6 +1,7 @@
 //! `validate`: predicted against measured. Every row of a result file becomes a question to
 //! [`estimate`](super::estimate), so that what is validated is what users are told.
 
+mod book;
 mod metrics;
 mod names;
 mod quantity;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::Kernels;
 use crate::spec::catalog::Directories;
 use crate::spec::{Accelerator, SpecError};
+pub use book::{ACCURACY_HEADER, Case, OLD_STACKS, accuracy_book, embedded_book};
 pub use metrics::{Group, Metric, Metrics};
 use names::Known;
 pub use quantity::Quantity;
@@ -24,7 +26,7 @@ pub use samples::{SampleGroup, SampleValidation, validate_samples};
 pub use table::{MeasuredRow, MeasuredTable};
 
 /// Names that rows can be grouped by beside the columns of their files.
-const DERIVED: [&str; 2] = ["batch", "room"];
+const DERIVED: [&str; 3] = ["batch", "kind", "room"];
 
 /// Which kernel models predict.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,7 +55,7 @@ impl KernelChoice {
 pub struct ValidateOptions {
     /// Kernel models.
     pub kernels: KernelChoice,
-    /// Columns to group by; `batch` is the concurrency, `room` whether the KV pool holds the batch.
+    /// Columns to group by; `batch` is the concurrency, `kind` the model's (dense, moe, mla), `room` whether the KV pool holds the batch.
     pub by: Vec<String>,
     /// How many of the worst rows to list.
     pub worst: usize,
@@ -114,6 +116,24 @@ pub fn validate(
     directories: &Directories,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Validation, SpecError> {
+    let (compared, skipped) = compare_all(tables, options, directories, progress)?;
+    Ok(Validation {
+        rows: tables.iter().map(|t| t.rows().count()).sum(),
+        predicted: compared.len(),
+        skipped,
+        metrics: metrics::metrics(compared.iter()),
+        by: options.by.clone(),
+        groups: if options.by.is_empty() { vec![] } else { metrics::groups(&compared, &options.by) },
+        worst: worst(&compared, options.worst),
+    })
+}
+
+fn compare_all(
+    tables: &[MeasuredTable],
+    options: &ValidateOptions,
+    directories: &Directories,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<(Vec<ComparedRow>, Vec<Skipped>), SpecError> {
     check_columns(tables, &options.by)?;
     let rows: Vec<MeasuredRow<'_>> = tables.iter().flat_map(MeasuredTable::rows).collect();
     let known = Known::of(rows.iter().copied(), &options.kernels, directories)?;
@@ -137,15 +157,7 @@ pub fn validate(
     let mut skipped: Vec<Skipped> =
         reasons.into_iter().map(|(reason, count)| Skipped { reason, count }).collect();
     skipped.sort_by_key(|s| std::cmp::Reverse(s.count));
-    Ok(Validation {
-        rows: rows.len(),
-        predicted: compared.len(),
-        skipped,
-        metrics: metrics::metrics(compared.iter()),
-        by: options.by.clone(),
-        groups: if options.by.is_empty() { vec![] } else { metrics::groups(&compared, &options.by) },
-        worst: worst(&compared, options.worst),
-    })
+    Ok((compared, skipped))
 }
 
 fn check_columns(tables: &[MeasuredTable], by: &[String]) -> Result<(), SpecError> {

@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::names::{Known, engine_of, stored};
 use super::{MeasuredRow, Quantity};
 use crate::answer::{Estimate, Interval, Options, Question, estimate};
-use crate::spec::{Deployment, Load, Parallelism, SpecError, Workload, check_deployment};
+use crate::spec::model::{LayerGroup, Mixer};
+use crate::spec::{Deployment, Load, ModelSpec, Parallelism, SpecError, Workload, check_deployment};
 
 /// A run that is not compared.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct ComparedRow {
     pub question: String,
     /// Values of the columns grouped by.
     pub group: Vec<String>,
+    /// The row may be validated against and not passed on.
+    pub private: bool,
 }
 
 /// One quantity of one run.
@@ -158,8 +161,14 @@ fn predict(
             Compared { quantity, measured, predicted, interval }
         })
         .collect();
-    let group = by.iter().map(|column| group_value(column, row, &answer)).collect();
-    Ok(ComparedRow { id: row.id(), values, question: described(&answer, &asked), group })
+    let group = by.iter().map(|column| group_value(column, row, model, &answer)).collect();
+    Ok(ComparedRow {
+        id: row.id(),
+        values,
+        question: described(&answer, &asked),
+        group,
+        private: !row.text("licence_note").is_empty(),
+    })
 }
 
 /// Drops what a row repeats or what its run has not got: rates of a prompt or of decoding alone are no
@@ -185,9 +194,9 @@ fn keep_own_measurements(row: MeasuredRow<'_>, asked: &Asked, measured: &mut Vec
     }
 }
 
-/// The value that a row is grouped by: names as the catalogs have them, `room` (whether the KV pool holds
-/// the whole batch), anything else as the file has it.
-fn group_value(column: &str, row: MeasuredRow<'_>, answer: &Estimate) -> String {
+/// The value that a row is grouped by: names as the catalogs have them, `kind` of model, `room` (whether
+/// the KV pool holds the whole batch), anything else as the file has it.
+fn group_value(column: &str, row: MeasuredRow<'_>, model: &ModelSpec, answer: &Estimate) -> String {
     match column {
         "engine" => answer.inputs.engine.split('@').next().unwrap_or_default().to_owned(),
         "model" => answer.inputs.model.clone(),
@@ -204,8 +213,21 @@ fn group_value(column: &str, row: MeasuredRow<'_>, answer: &Estimate) -> String 
             }
             .to_owned()
         }
+        "kind" => kind(model).to_owned(),
         "batch" => row.text("concurrency").to_owned(),
         other => row.text(other).to_owned(),
+    }
+}
+
+/// What of a model decides which kernels run: latent attention, else routed experts, else neither.
+fn kind(model: &ModelSpec) -> &'static str {
+    let latent = |g: &LayerGroup| matches!(g.mixer, Mixer::Latent { .. } | Mixer::Compressed { .. });
+    if model.layers.iter().any(latent) {
+        "mla"
+    } else if model.layers.iter().any(|g| g.feed_forward.experts().0 > 0) {
+        "moe"
+    } else {
+        "dense"
     }
 }
 
