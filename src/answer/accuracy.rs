@@ -156,7 +156,7 @@ mod tests {
     fn the_book_answers_for_what_was_measured() {
         let found = asked(Some("h100-sxm"), Some(EngineKind::Vllm));
         assert!(found.cases.iter().any(|c| c.metric == "e2e_s" && c.n > 100), "{:?}", found.cases);
-        assert!(found.nearest.iter().all(|c| c.gpu == "h100-sxm" && c.engine == "vllm"));
+        assert!(found.nearest.iter().take(5).all(|c| c.gpu == "h100-sxm" && c.engine == "vllm"));
         assert!(asked(None, None).cases.iter().any(|c| c.n > 1000));
     }
 

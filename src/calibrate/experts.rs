@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fit::{FitError, Refusal, Row, mix};
 use super::heldout::fit_class_scored;
-use super::samples::{Record, Table};
+use super::samples::{Classes, Record, Table};
 use crate::spec::{DataType, SpecError};
 use crate::time::Hardware;
 use crate::time::calibration::{Calibration, ClassKey, Fitted, SLOWER};
@@ -30,13 +30,11 @@ const UNGATED: [(f64, f64); 5] =
 /// A class: data type and kernel.
 type Class = (String, String);
 
-/// Fits every data type and kernel of a table into `out`; returns what could not be fitted.
-///
-/// Of several kernels for one data type all but the fastest are of variant [`SLOWER`].
+/// Samples by data type and kernel, at most some hundred each.
 ///
 /// # Errors
-/// When a row is broken.
-pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
+/// When a cell holds no number.
+pub fn classes(table: &Table, hardware: &Hardware) -> Result<Classes<ExpertLayer>, SpecError> {
     let mut records: BTreeMap<Class, Vec<Record<'_>>> = BTreeMap::new();
     for record in table.records() {
         let kernel = record.text("kernel");
@@ -46,8 +44,7 @@ pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<
         }
         records.entry((record.text("dtype").to_owned(), kernel.to_owned())).or_default().push(record);
     }
-    let mut refused = vec![];
-    let mut fits: Vec<(Fitted, Vec<Row<ExpertLayer>>)> = vec![];
+    let mut classes = Classes::new();
     for ((data_type, kernel), records) in records {
         let Some((weights, math)) = formats(&data_type, hardware) else { continue };
         let mut rows = vec![];
@@ -66,6 +63,21 @@ pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<
             }
         }
         let key = ClassKey { engine: table.engine.clone(), data_type, kernel, variant: String::new() };
+        classes.insert(key, rows);
+    }
+    Ok(classes)
+}
+
+/// Fits every data type and kernel of a table into `out`; returns what could not be fitted.
+///
+/// Of several kernels for one data type all but the fastest are of variant [`SLOWER`].
+///
+/// # Errors
+/// When a row is broken.
+pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
+    let mut refused = vec![];
+    let mut fits: Vec<(Fitted, Vec<Row<ExpertLayer>>)> = vec![];
+    for (key, rows) in classes(table, hardware)? {
         match fit_class_scored::<GroupedGemm>(key.clone(), &rows, hardware, None, |x| x.hit <= 0.0) {
             Ok(fitted) => match fitted.c.get(GroupedGemm::MEMORY) {
                 Some(memory) if *memory < LEAST_MEMORY => {

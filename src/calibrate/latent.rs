@@ -1,12 +1,10 @@
 //! Samples of latent attention → fits: kernels and modules, decode and prefill. All on DeepSeek-V3's widths.
 
-use std::collections::BTreeMap;
-
 use super::attention::{format, short};
 use super::fit::{Refusal, Row, mix};
 use super::gemm::formats;
 use super::heldout::fit_class;
-use super::samples::{Record, Table};
+use super::samples::{Classes, Record, Table};
 use crate::spec::{DataType, SpecError};
 use crate::time::Hardware;
 use crate::time::calibration::{Calibration, ClassKey, Fitted};
@@ -23,18 +21,14 @@ const DIMS: LatentDims = LatentDims::DEEPSEEK_V3;
 /// Kernels of vLLM that decode; its prefill modules use them for a few tokens, which is another operator.
 const DECODE_KERNELS: [&str; 4] = ["FLASHMLA", "FLASH_ATTN_MLA", "FLASHINFER_MLA", "TRITON_MLA"];
 
-type Classes<I> = BTreeMap<ClassKey, Vec<Row<I>>>;
+/// Samples of decode and of prefill kernels.
+pub type KernelClasses = (Classes<LatentDecode>, Classes<PrefillAttention>);
 
-/// Fits the kernels of a table of latent attention into `out`: rows with a past (`step`) are decode, rows
-/// without are prefill.
+/// Samples of latent attention kernels: rows with a past (`step`) are decode, rows without are prefill.
 ///
 /// # Errors
-/// When a row is broken.
-pub fn fit_kernels(
-    table: &Table,
-    hardware: &Hardware,
-    out: &mut Calibration,
-) -> Result<Vec<Refusal>, SpecError> {
+/// When a cell holds no number.
+pub fn kernel_classes(table: &Table, hardware: &Hardware) -> Result<KernelClasses, SpecError> {
     let mut decode: Classes<LatentDecode> = Classes::new();
     let mut prefill: Classes<PrefillAttention> = Classes::new();
     for record in table.records() {
@@ -51,20 +45,32 @@ pub fn fit_kernels(
             prefill.entry(key).or_default().push(row(&record, input, heads)?);
         }
     }
+    Ok((decode, prefill))
+}
+
+/// Fits the kernels of a table of latent attention into `out`.
+///
+/// # Errors
+/// When a row is broken.
+pub fn fit_kernels(
+    table: &Table,
+    hardware: &Hardware,
+    out: &mut Calibration,
+) -> Result<Vec<Refusal>, SpecError> {
+    let (decode, prefill) = kernel_classes(table, hardware)?;
     let mut refused = collect::<LatentDecodeForm>(&decode, hardware, &mut out.latent_decode);
     refused.extend(collect::<PrefillAttentionForm>(&prefill, hardware, &mut out.latent_prefill));
     Ok(refused)
 }
 
-/// Fits the modules of a table of latent decode attention with projections into `out`.
+/// Samples of latent decode attention with its projections.
 ///
 /// # Errors
-/// When a row is broken.
-pub fn fit_decode_module(
+/// When a cell holds no number.
+pub fn decode_module_classes(
     table: &Table,
     hardware: &Hardware,
-    out: &mut Calibration,
-) -> Result<Vec<Refusal>, SpecError> {
+) -> Result<Classes<LatentDecodeModule>, SpecError> {
     let mut classes: Classes<LatentDecodeModule> = Classes::new();
     for record in table.records() {
         let Some((key, stored, math, projections)) = module(table, &record, hardware) else { continue };
@@ -77,18 +83,30 @@ pub fn fit_decode_module(
         let eager = is_eager(table, rows);
         rows.iter_mut().for_each(|r| r.input.projections.eager = eager);
     }
-    Ok(collect::<LatentDecodeModuleForm>(&classes, hardware, &mut out.latent_decode_module))
+    Ok(classes)
 }
 
-/// Fits the modules of a table of latent prefill attention with projections into `out`.
+/// Fits the modules of a table of latent decode attention with projections into `out`.
 ///
 /// # Errors
 /// When a row is broken.
-pub fn fit_prefill_module(
+pub fn fit_decode_module(
     table: &Table,
     hardware: &Hardware,
     out: &mut Calibration,
 ) -> Result<Vec<Refusal>, SpecError> {
+    let classes = decode_module_classes(table, hardware)?;
+    Ok(collect::<LatentDecodeModuleForm>(&classes, hardware, &mut out.latent_decode_module))
+}
+
+/// Samples of latent prefill attention with its projections.
+///
+/// # Errors
+/// When a cell holds no number.
+pub fn prefill_module_classes(
+    table: &Table,
+    hardware: &Hardware,
+) -> Result<Classes<LatentPrefillModule>, SpecError> {
     let mut classes: Classes<LatentPrefillModule> = Classes::new();
     for record in table.records() {
         if DECODE_KERNELS.contains(&record.text("kernel")) {
@@ -110,6 +128,19 @@ pub fn fit_prefill_module(
         let eager = is_eager(table, rows);
         rows.iter_mut().for_each(|r| r.input.projections.eager = eager);
     }
+    Ok(classes)
+}
+
+/// Fits the modules of a table of latent prefill attention with projections into `out`.
+///
+/// # Errors
+/// When a row is broken.
+pub fn fit_prefill_module(
+    table: &Table,
+    hardware: &Hardware,
+    out: &mut Calibration,
+) -> Result<Vec<Refusal>, SpecError> {
+    let classes = prefill_module_classes(table, hardware)?;
     Ok(collect::<LatentPrefillModuleForm>(&classes, hardware, &mut out.latent_prefill_module))
 }
 

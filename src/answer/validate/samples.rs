@@ -8,15 +8,20 @@ use super::{KernelChoice, Skipped};
 use crate::calibrate::fit::Row;
 use crate::calibrate::samples::{Classes, Table};
 use crate::calibrate::statistics::Errors;
-use crate::calibrate::{collective, decode_attention, gemm, operators, prefill_attention, quantise};
+use crate::calibrate::{
+    collective, decode_attention, experts, gemm, latent, operators, prefill_attention, quantise,
+};
 use crate::spec::catalog::Directories;
 use crate::spec::{Accelerator, SpecError};
 use crate::time::Hardware;
-use crate::time::calibration::{Calibration, ClassKey, Fitted};
+use crate::time::calibration::{Calibration, ClassKey, Fitted, SLOWER};
 use crate::time::forms::Form;
 use crate::time::forms::collective::ThreeRegimes;
 use crate::time::forms::decode_attention::DecodeAttentionForm;
+use crate::time::forms::experts::GroupedGemm;
 use crate::time::forms::gemm::{Gemm, SoftGemm};
+use crate::time::forms::latent::LatentDecodeForm;
+use crate::time::forms::latent_module::{LatentDecodeModuleForm, LatentPrefillModuleForm};
 use crate::time::forms::prefill_attention::PrefillAttentionForm;
 use crate::time::forms::quantise::CachedPass;
 
@@ -144,6 +149,26 @@ impl Scores<'_> {
                 let classes = prefill_attention::classes(table, hardware)?;
                 self.classes::<PrefillAttentionForm>(name, classes, &fits.prefill_attention, None);
             }
+            Some(name @ "experts") => {
+                let mut classes = experts::classes(table, hardware)?;
+                for rows in classes.values_mut() {
+                    rows.retain(|r| r.input.hit <= 0.0);
+                }
+                self.classes::<GroupedGemm>(name, classes, &fits.experts, None);
+            }
+            Some("latent_kernel") => {
+                let (decode, prefill) = latent::kernel_classes(table, hardware)?;
+                self.classes::<LatentDecodeForm>("latent_decode", decode, &fits.latent_decode, None);
+                self.classes::<PrefillAttentionForm>("latent_prefill", prefill, &fits.latent_prefill, None);
+            }
+            Some(name @ "latent_decode_module") => {
+                let classes = latent::decode_module_classes(table, hardware)?;
+                self.classes::<LatentDecodeModuleForm>(name, classes, &fits.latent_decode_module, None);
+            }
+            Some(name @ "latent_prefill_module") => {
+                let classes = latent::prefill_module_classes(table, hardware)?;
+                self.classes::<LatentPrefillModuleForm>(name, classes, &fits.latent_prefill_module, None);
+            }
             Some(other) => self.skip(format!("{other}: not compared"), table.records().count()),
             None => return Err(operators::unknown(table)),
         }
@@ -165,8 +190,12 @@ impl Scores<'_> {
     ) {
         for (key, rows) in classes {
             let Some(fitted) = closest(fits, &key) else {
-                let reason = format!("{operator} {} {}: no fit covers it", key.data_type, key.variant);
-                self.skip(reason.replace(" :", ":"), rows.len());
+                let class = [operator, &key.data_type, &key.kernel, &key.variant]
+                    .into_iter()
+                    .filter(|w| !w.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(" ");
+                self.skip(format!("{class}: no fit covers it"), rows.len());
                 continue;
             };
             let predict = |row: &Row<F::Input>| {
@@ -183,23 +212,26 @@ impl Scores<'_> {
 }
 
 /// The fit that comes closest to a class: of its data type and variant, then of its engine and version, of
-/// its engine, of its kernel, and of the least held-out error.
+/// its engine, of its kernel, and of the least held-out error. None for a kernel that the fit of its own
+/// engine's tables refused: no prediction uses it.
 fn closest<'a>(fits: &'a [Fitted], wanted: &ClassKey) -> Option<&'a Fitted> {
     let engine = |key: &ClassKey| key.engine.split('-').next().unwrap_or_default().to_owned();
-    let wide = |name: &str| {
-        name.replace("bfloat16", "16").replace("float16", "16").replace("bf16", "16").replace("fp16", "16")
+    let wide =
+        |name: &str| name.replace("bfloat16", "bf16").replace("float16", "bf16").replace("fp16", "bf16");
+    let fitting = |f: &&Fitted| {
+        let slower = f.key.variant == SLOWER && f.key.kernel == wanted.kernel;
+        wide(&f.key.data_type) == wide(&wanted.data_type) && (f.key.variant == wanted.variant || slower)
     };
-    fits.iter()
-        .filter(|f| wide(&f.key.data_type) == wide(&wanted.data_type) && f.key.variant == wanted.variant)
-        .min_by(|a, b| {
-            let rank = |f: &Fitted| {
-                (
-                    f.key.engine != wanted.engine,
-                    engine(&f.key) != engine(wanted),
-                    f.key.kernel != wanted.kernel,
-                    f.key.data_type != wanted.data_type,
-                )
-            };
-            rank(a).cmp(&rank(b)).then(a.heldout_ape[1].total_cmp(&b.heldout_ape[1]))
-        })
+    let found = fits.iter().filter(fitting).min_by(|a, b| {
+        let rank = |f: &Fitted| {
+            (
+                f.key.engine != wanted.engine,
+                engine(&f.key) != engine(wanted),
+                f.key.kernel != wanted.kernel,
+                f.key.data_type != wanted.data_type,
+            )
+        };
+        rank(a).cmp(&rank(b)).then(a.heldout_ape[1].total_cmp(&b.heldout_ape[1]))
+    })?;
+    (found.key.engine != wanted.engine || found.key.kernel == wanted.kernel).then_some(found)
 }
