@@ -1,6 +1,7 @@
 //! Fits of the attention forms against SciPy's (`tests/fixtures/attention`), and what must hold of the forms
 //! whatever the coefficients.
 
+use foretoken::calibrate::fit::FitError;
 use foretoken::calibrate::samples::Table;
 use foretoken::calibrate::{decode_attention, prefill_attention};
 use foretoken::spec::DataType;
@@ -82,6 +83,19 @@ fn decode_fits_as_scipy_does() {
     near(us(64.0, 8192.0, 32.0, 8.0), 731.6746135216182, 0.01);
     near(us(256.0, 512.0, 8.0, 1.0), 35.4917678782928, 0.01);
     near(us(8.0, 100.0, 64.0, 8.0), 11.63911481733846, 0.01);
+}
+
+#[test]
+fn a_table_faster_than_the_memory_is_refused() {
+    let head = "batch,isl,step,n_heads,n_kv_heads,head_dim,window,attn_dtype,kv_dtype,kernel,latency_us";
+    // 1 GiB in 150 us: 7.2 TB/s on an H100 of 3.35
+    let rows: String =
+        (1..40).map(|i| format!("\n64,1,4095,32,8,128,0,bfloat16,bfloat16,k,{}", 150 + i)).collect();
+    let table = Table::parse(&format!("{head}{rows}"), "test", "trtllm-1.0.0").unwrap();
+    let mut out = Calibration::new("h100-sxm", "test");
+    let refused = decode_attention::fit(&table, &h100(), &mut out).unwrap();
+    assert!(matches!(refused.as_slice(), [(_, FitError::Impossible { share })] if *share == 1.0));
+    assert!(out.decode_attention.is_empty());
 }
 
 #[test]

@@ -58,6 +58,12 @@ pub enum FitError {
         /// Shortest sample in microseconds.
         floor_us: f64,
     },
+    /// Samples that no hardware can give.
+    #[error("{:.0} % of its large samples read faster than the memory can; remove the table", 100.0 * share)]
+    Impossible {
+        /// Share of the samples beyond the cache.
+        share: f64,
+    },
     /// Another table has the same engine, data type and kernel.
     #[error("another table given has this class already; give one table an engine and operator")]
     Duplicate,

@@ -48,10 +48,10 @@ impl DecodeAttention {
         2.0 * self.rows * self.kv_heads * self.seen() * self.head_dim * self.kv_bytes
     }
 
-    /// True when the cache read does not fit into the last-level cache.
+    /// True when what is read does not fit into the last-level cache, where its size is known.
     #[must_use]
     pub fn is_beyond_cache(&self, hardware: &Hardware) -> bool {
-        self.cache_bytes() >= HIT_END * hardware.cache
+        hardware.cache > 0.0 && self.cache_bytes() >= HIT_END * hardware.cache
     }
 }
 
