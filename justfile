@@ -41,3 +41,20 @@ fuzz seconds="60":
 # Licences and advisories of dependencies (needs cargo-deny).
 deny:
     cargo deny check
+
+# Fit calibration/*.toml anew from a directory of operator tables named <gpu>__<engine-version>__<operator>.csv.gz.
+calibrate-all tables:
+    cargo build --release
+    just calibrate-one {{tables}} a100-sxm-80 a100_sxm
+    just calibrate-one {{tables}} h100-sxm h100_sxm
+    just calibrate-one {{tables}} h200-sxm h200_sxm
+    just calibrate-one {{tables}} b200-sxm b200_sxm
+    just calibrate-one {{tables}} gb200 gb200
+    just calibrate-one {{tables}} l40s l40s
+    just calibrate-one {{tables}} rtx-pro-6000-server rtx_pro_6000_server
+    just calibrate-one {{tables}} arc-pro-b60 b60
+
+[private]
+calibrate-one tables gpu prefix:
+    target/release/foretoken calibrate --gpu {{gpu}} --from-samples {{tables}}/{{prefix}}__*.csv.gz -o calibration/{{gpu}}.toml \
+        --date 2026-11-20 --source "operator latency tables of the PyPI package aiconfigurator-core 0.12.0, Copyright NVIDIA Corporation, Apache-2.0"

@@ -18,6 +18,8 @@ pub use crate::work::mix;
 pub(super) const LOSS_SCALE: f64 = 0.1;
 /// Most rows that coefficients are fitted on; more add time and no accuracy.
 const MOST_ROWS: usize = 2500;
+/// Rows on which starts are compared.
+const SCREENING_ROWS: usize = 400;
 /// Starts beside the form's own.
 const EXTRA_STARTS: usize = 3;
 /// Fewest rows per coefficient.
@@ -97,11 +99,40 @@ pub struct Row<I> {
     pub group: u64,
 }
 
-/// Fits the coefficients of a form.
+/// Fits the coefficients of a form: several starts on a few rows, the best of them on all.
 ///
 /// # Errors
 /// When samples are too few, degenerate or hold times that are none.
 pub fn fit<F: Form>(rows: &[Row<F::Input>], hardware: &Hardware) -> Result<Vec<f64>, FitError> {
+    check::<F>(rows)?;
+    let few = subsample(rows, SCREENING_ROWS);
+    let best = starts(F::COEFFICIENTS)
+        .into_iter()
+        .map(|start| descend::<F>(start, &few, hardware))
+        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let start = best.map(|(u, _)| u).unwrap_or_default();
+    Ok(polish::<F>(start, rows, hardware))
+}
+
+/// Fits from coefficients known to be near, those of a fit on more of the same rows.
+///
+/// # Errors
+/// As [`fit`].
+pub fn refit<F: Form>(
+    near: &[f64],
+    rows: &[Row<F::Input>],
+    hardware: &Hardware,
+) -> Result<Vec<f64>, FitError> {
+    check::<F>(rows)?;
+    Ok(polish::<F>(near.iter().map(|c| c.ln()).collect(), rows, hardware))
+}
+
+fn polish<F: Form>(start: Vec<f64>, rows: &[Row<F::Input>], hardware: &Hardware) -> Vec<f64> {
+    let (u, _) = descend::<F>(start, &subsample(rows, MOST_ROWS), hardware);
+    u.into_iter().map(f64::exp).collect()
+}
+
+fn check<F: Form>(rows: &[Row<F::Input>]) -> Result<(), FitError> {
     let needed = ROWS_PER_COEFFICIENT * F::COEFFICIENTS.len();
     if rows.len() < needed {
         return Err(FitError::TooFew { rows: rows.len(), coefficients: F::COEFFICIENTS.len(), needed });
@@ -113,20 +144,7 @@ pub fn fit<F: Form>(rows: &[Row<F::Input>], hardware: &Hardware) -> Result<Vec<f
     if rows.iter().all(|r| (r.seconds / first - 1.0).abs() < 1e-3) {
         return Err(FitError::Degenerate { rows: rows.len() });
     }
-    let chosen = subsample(rows, MOST_ROWS);
-    let residuals = |u: &[f64], out: &mut [f64]| {
-        let c: Vec<f64> = u.iter().map(|x| x.exp()).collect();
-        for (slot, row) in out.iter_mut().zip(&chosen) {
-            let predicted = F::seconds(&c, &row.input, hardware);
-            *slot =
-                if predicted > 0.0 && predicted.is_finite() { (predicted / row.seconds).ln() } else { 50.0 };
-        }
-    };
-    let best = starts(F::COEFFICIENTS)
-        .into_iter()
-        .map(|start| descend(F::COEFFICIENTS, start, chosen.len(), &residuals))
-        .min_by(|a, b| a.1.total_cmp(&b.1));
-    Ok(best.map(|(u, _)| u.into_iter().map(f64::exp).collect()).unwrap_or_default())
+    Ok(())
 }
 
 /// Every ⌈n/most⌉-th row after a fixed shuffle, so that all regions stay represented.
@@ -164,13 +182,17 @@ fn loss(residuals: &[f64]) -> f64 {
 }
 
 /// Levenberg–Marquardt from one start; returns ln c and the loss.
-fn descend(
-    coefficients: &[Coefficient],
-    start: Vec<f64>,
-    rows: usize,
-    residuals: &impl Fn(&[f64], &mut [f64]),
-) -> (Vec<f64>, f64) {
-    let n = coefficients.len();
+fn descend<F: Form>(start: Vec<f64>, samples: &[Row<F::Input>], hardware: &Hardware) -> (Vec<f64>, f64) {
+    let coefficients = F::COEFFICIENTS;
+    let (n, rows) = (coefficients.len(), samples.len());
+    let residuals = |u: &[f64], out: &mut [f64]| {
+        let c: Vec<f64> = u.iter().map(|x| x.exp()).collect();
+        for (slot, row) in out.iter_mut().zip(samples) {
+            let predicted = F::seconds(&c, &row.input, hardware);
+            *slot =
+                if predicted > 0.0 && predicted.is_finite() { (predicted / row.seconds).ln() } else { 50.0 };
+        }
+    };
     let clamp = |u: &mut [f64]| {
         for (x, c) in u.iter_mut().zip(coefficients) {
             *x = x.clamp(c.low.ln(), c.high.ln());
@@ -214,7 +236,7 @@ fn descend(
             residuals(&v, &mut shifted);
             let next = loss(&shifted);
             if next < current {
-                improved = current - next > 1e-7 * current;
+                improved = current - next > 1e-6 * current;
                 (u, current) = (v, next);
                 std::mem::swap(&mut r, &mut shifted);
                 damping = (damping * 0.3).max(1e-9);

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::fit::{FitError, Row, fit, mix};
+use super::fit::{FitError, Row, fit, mix, refit};
 use super::grid::fit_grid;
 use super::statistics::Errors;
 use crate::time::Hardware;
@@ -52,31 +52,32 @@ pub fn fit_class_scored<F: Form>(
         let (_, nodes) = a.by_samples.iter().find(|(samples, _)| rows.len() >= *samples)?;
         Some((*nodes, a))
     });
-    let train = |rows: &[Row<F::Input>]| -> Result<(Vec<f64>, Option<Grid>), FitError> {
-        let c = fit::<F>(rows, hardware)?;
-        let grid = axes.zip(rows.first()).map(|((nodes, axes), like)| {
+    let residual = |c: &[f64], rows: &[Row<F::Input>]| {
+        axes.zip(rows.first()).map(|((nodes, axes), like)| {
             let points: Vec<([f64; 3], f64)> = rows
                 .iter()
-                .map(|r| ((axes.point)(&r.input), (r.seconds / F::seconds(&c, &r.input, hardware)).ln()))
+                .map(|r| ((axes.point)(&r.input), (r.seconds / F::seconds(c, &r.input, hardware)).ln()))
                 .collect();
-            fit_grid(nodes, &points, |point| F::seconds(&c, &(axes.at)(point, &like.input), hardware))
-        });
-        Ok((c, grid))
+            fit_grid(nodes, &points, |point| F::seconds(c, &(axes.at)(point, &like.input), hardware))
+        })
     };
-    let predict = |(c, grid): &(Vec<f64>, Option<Grid>), input: &F::Input| {
+    let predict = |c: &[f64], grid: &Option<Grid>, input: &F::Input| {
         let factor = grid.as_ref().zip(axes).map_or(1.0, |(g, (_, axes))| g.factor((axes.point)(input)));
         F::seconds(c, input, hardware) * factor
     };
+    let c = fit::<F>(rows, hardware)?;
     let score = |fold| {
         let (out, kept): (Vec<_>, Vec<_>) = rows.iter().copied().partition(|r| mix(r.group) % FOLDS == fold);
         // a fold may leave too little to fit; its rows then go unscored
-        let Ok(trained) = train(&kept) else { return vec![] };
+        let Ok(c) = refit::<F>(&c, &kept, hardware) else { return vec![] };
+        let grid = residual(&c, &kept);
         let counted = out.iter().filter(|r| !any || scored(&r.input));
-        counted.map(|r| (predict(&trained, &r.input), r.seconds)).collect()
+        counted.map(|r| (predict(&c, &grid, &r.input), r.seconds)).collect()
     };
-    let (trained, pairs) =
-        rayon::join(|| train(rows), || (0..FOLDS).into_par_iter().flat_map_iter(score).collect::<Vec<_>>());
-    let (c, grid) = trained?;
+    let (grid, pairs) = rayon::join(
+        || residual(&c, rows),
+        || (0..FOLDS).into_par_iter().flat_map_iter(score).collect::<Vec<_>>(),
+    );
     let errors = Errors::of(&pairs);
     let seconds = || rows.iter().map(|r| r.seconds * 1e6);
     Ok(Fitted {

@@ -1,6 +1,6 @@
 //! The calibration of one accelerator: fitted coefficients by operator class, data type and engine.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::fmt::Write;
 
 use super::CoefficientError;
@@ -21,32 +21,27 @@ const SCHEMA: u32 = 1;
 pub const SLOWER: &str = "slower";
 
 /// What a fit is for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClassKey {
     /// Engine and version whose kernels were timed: `vllm-0.24.0`, `nccl-2.29.2`.
     pub engine: String,
     /// Data types: of the product, or of attention and cache (`bf16/fp8`).
     pub data_type: String,
     /// Kernel, where an engine has several for one class; empty for one.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kernel: String,
     /// What else splits the class: `hd128`, `hd64,window`, `all_reduce,8`; empty for nothing.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
 }
 
-/// One fitted class.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One fitted class. In a file it is one line, [`COLUMNS`] in their order.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "Line")]
 pub struct Fitted {
     /// What it is for.
-    #[serde(flatten)]
     pub key: ClassKey,
     /// Coefficients, in the order of the form.
     pub c: Vec<f64>,
     /// Residual grid.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<Grid>,
     /// Samples fitted on.
     pub samples: usize,
@@ -56,8 +51,58 @@ pub struct Fitted {
     pub range_us: [f64; 2],
 }
 
+/// What stands in a line of a class.
+const COLUMNS: &str = "engine, data type, kernel, variant, coefficients, samples, held-out absolute percentage error \
+                       (mean, median, p90), shortest and longest time sampled in us, residual grid";
+
+/// A class as it stands in a file.
+#[derive(Deserialize)]
+struct Line(
+    String,
+    String,
+    String,
+    String,
+    Vec<f64>,
+    usize,
+    [f64; 3],
+    [f64; 2],
+    #[serde(default)] Option<Grid>,
+);
+
+impl From<Line> for Fitted {
+    fn from(line: Line) -> Self {
+        let Line(engine, data_type, kernel, variant, c, samples, heldout_ape, range_us, grid) = line;
+        Self { key: ClassKey { engine, data_type, kernel, variant }, c, grid, samples, heldout_ape, range_us }
+    }
+}
+
+impl Fitted {
+    fn line(&self) -> String {
+        let ClassKey { engine, data_type, kernel, variant } = &self.key;
+        let mut out = format!(
+            "[{engine:?},{data_type:?},{kernel:?},{variant:?},{},{},{},{}",
+            digits(&self.c),
+            self.samples,
+            digits(&self.heldout_ape),
+            digits(&self.range_us)
+        );
+        if let Some(Grid { axes, log_per_mille }) = &self.grid {
+            let logs: Vec<String> = log_per_mille.iter().map(i16::to_string).collect();
+            let _ = write!(
+                out,
+                ",{{nodes={:?},low={:?},high={:?},log_per_mille=[{}]}}",
+                axes.nodes,
+                axes.low,
+                axes.high,
+                logs.join(",")
+            );
+        }
+        out + "]"
+    }
+}
+
 /// A calibration file.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
     /// Version of the format.
@@ -67,39 +112,39 @@ pub struct Calibration {
     /// Version of the tool that wrote it.
     pub tool_version: String,
     /// When (ISO date), or empty where the samples carry none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub date: String,
     /// Where the samples came from, with licence.
     pub source: String,
     /// Dense matrix products (`SoftGemm`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub gemm: Vec<Fitted>,
     /// Activation quantisation.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub quantise: Vec<Fitted>,
     /// Routed experts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub experts: Vec<Fitted>,
     /// Grouped-query decode attention.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub decode_attention: Vec<Fitted>,
     /// Grouped-query prefill attention.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub prefill_attention: Vec<Fitted>,
     /// Latent decode attention, the kernel alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub latent_decode: Vec<Fitted>,
     /// Latent prefill attention, the kernel alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub latent_prefill: Vec<Fitted>,
     /// Latent attention in decode with its projections.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub latent_decode_module: Vec<Fitted>,
     /// Latent attention in prefill with its projections.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub latent_prefill_module: Vec<Fitted>,
     /// Collectives.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub collective: Vec<Fitted>,
 }
 
@@ -233,35 +278,11 @@ impl Calibration {
                 let _ = writeln!(out, "{key} = {value:?}");
             }
         }
+        let _ = writeln!(out, "# Lines hold: {COLUMNS}.");
         for (class, list) in self.classes() {
-            for fitted in list {
-                let _ = writeln!(out, "\n[[{class}]]");
-                let key = &fitted.key;
-                for (name, value) in [
-                    ("engine", &key.engine),
-                    ("data_type", &key.data_type),
-                    ("kernel", &key.kernel),
-                    ("variant", &key.variant),
-                ] {
-                    if !value.is_empty() {
-                        let _ = writeln!(out, "{name} = {value:?}");
-                    }
-                }
-                let _ = writeln!(out, "c = {}", digits(&fitted.c));
-                let _ = writeln!(out, "samples = {}", fitted.samples);
-                let _ = writeln!(out, "heldout_ape = {}", digits(&fitted.heldout_ape));
-                let _ = writeln!(out, "range_us = {}", digits(&fitted.range_us));
-                if let Some(grid) = &fitted.grid {
-                    let logs: Vec<String> = grid.log_per_mille.iter().map(i16::to_string).collect();
-                    let _ = writeln!(
-                        out,
-                        "grid = {{ nodes = {:?}, low = {:?}, high = {:?}, log_per_mille = [{}] }}",
-                        grid.axes.nodes,
-                        grid.axes.low,
-                        grid.axes.high,
-                        logs.join(",")
-                    );
-                }
+            if !list.is_empty() {
+                let lines: Vec<String> = list.iter().map(Fitted::line).collect();
+                let _ = writeln!(out, "{class} = [\n{},\n]", lines.join(",\n"));
             }
         }
         out
@@ -286,13 +307,12 @@ fn coefficients(class: &str) -> usize {
 /// Numbers with three significant digits.
 fn digits(values: &[f64]) -> String {
     let cells: Vec<String> = values.iter().map(|v| three_digits(*v)).collect();
-    format!("[{}]", cells.join(", "))
+    format!("[{}]", cells.join(","))
 }
 
 fn three_digits(value: f64) -> String {
     let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
-    // TOML floats need a point or an exponent
-    format!("{rounded:?}")
+    format!("{rounded}")
 }
 
 #[cfg(test)]
@@ -327,15 +347,15 @@ mod tests {
 
     #[test]
     fn a_grid_without_its_factors_is_refused() {
-        let class = "[[gemm]]\nengine = \"e\"\ndata_type = \"bf16\"\nc = [0.7, 0.8, 4.0, 2.0, 100.0]\nsamples = 1\nheldout_ape = [1.0, 1.0, 1.0]\n\
-                     range_us = [1.0, 2.0]\n";
         let head = "schema = 1\ngpu = \"x\"\ntool_version = \"0\"\nsource = \"s\"\n";
         for grid in [
             "{ nodes = [2, 2, 2], low = [1.0, 1.0, 1.0], high = [2.0, 2.0, 2.0], log_per_mille = [1] }",
             "{ nodes = [1, 1, 1], low = [1.0, 1.0, 1.0], high = [2.0, 2.0, 2.0], log_per_mille = [1] }",
             "{ nodes = [1, 1, 1], low = [1.0, 1.0, 1.0], high = [1.0, 2.0, 2.0], log_per_mille = [1] }",
         ] {
-            let text = format!("{head}{class}grid = {grid}\n");
+            let text = format!(
+                "{head}gemm = [[\"e\", \"bf16\", \"\", \"\", [1, 1, 1, 1, 1], 1, [1, 1, 1], [1, 2], {grid}]]\n"
+            );
             let message = Calibration::from_toml(&text, "x.toml").unwrap_err().to_string();
             assert!(message.contains("x.toml") && message.contains("gemm e bf16"), "{message}");
         }
