@@ -98,6 +98,52 @@ fn unknown_and_ambiguous_names() {
 }
 
 #[test]
+fn samples_that_are_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    let gemm = "m,n,k,dtype,kernel,latency_us\n";
+    write("empty.csv", "");
+    write("header.csv", gemm);
+    write("other.csv", "a,b,latency_us\n1,2,3\n");
+    write("few.csv", &format!("{gemm}1,4096,4096,bfloat16,x,15\n2,4096,4096,bfloat16,x,16\n"));
+    write("word.csv", &format!("{gemm}1,4096,many,bfloat16,x,5\n"));
+    write("negative.csv", &format!("{gemm}1,4096,4096,bfloat16,x,-5\n"));
+    write("ragged.csv", &format!("{gemm}1,4096\n"));
+    write("zero.csv", &format!("{gemm}{}", "1,4096,4096,bfloat16,x,0\n".repeat(20)));
+    write("same.csv", &format!("{gemm}{}", "1,4096,4096,bfloat16,x,15\n".repeat(20)));
+    write("launch.csv", &format!("{gemm}{}", "1,4096,4096,fp8_block,x,150\n".repeat(20)));
+    write("not.csv.gz", "this is no gzip");
+    refuse_all(
+        directory.path(),
+        &[
+            ("calibrate --gpu h100-sxm", &["--from-samples"]),
+            ("calibrate --from-samples few.csv", &["--gpu"]),
+            ("calibrate --gpu h100-smx --from-samples few.csv", &["did you mean `h100-sxm`"]),
+            ("calibrate --gpu h100-sxm --from-samples none.csv", &["none.csv", "cannot be read"]),
+            ("calibrate --gpu h100-sxm --from-samples empty.csv", &["empty.csv", "latency_us"]),
+            ("calibrate --gpu h100-sxm --from-samples header.csv", &["nothing was written"]),
+            ("calibrate --gpu h100-sxm --from-samples other.csv", &["other.csv", "columns", "gemm"]),
+            (
+                "calibrate --gpu h100-sxm --from-samples few.csv",
+                &["gemm", "2 samples are too few", "at least 10"],
+            ),
+            ("calibrate --gpu h100-sxm --from-samples word.csv", &["word.csv", "k (line 2)", "many"]),
+            ("calibrate --gpu h100-sxm --from-samples negative.csv", &["latency_us (line 2)", "-5"]),
+            ("calibrate --gpu h100-sxm --from-samples ragged.csv", &["ragged.csv", "not valid CSV"]),
+            ("calibrate --gpu h100-sxm --from-samples zero.csv", &["0 is no time"]),
+            ("calibrate --gpu h100-sxm --from-samples same.csv", &["same time", "vary the shapes"]),
+            ("calibrate --gpu h100-sxm --from-samples launch.csv", &["150 us", "CUDA graph"]),
+            ("calibrate --gpu h100-sxm --from-samples not.csv.gz", &["not.csv.gz", "cannot be read"]),
+            ("calibrate --gpu h100-sxm --from-samples few.csv --date today", &["--date", "2026-11-20"]),
+            ("calibrations show gtx-9999", &["no accelerator named"]),
+            ("calibrations show rtx-4090", &["rtx-4090 has no calibration", "foretoken calibrate"]),
+            ("calibrations show nothing.toml", &["nothing.toml", "cannot be read"]),
+        ],
+    );
+    assert!(!directory.path().join("h100-sxm.toml").exists());
+}
+
+#[test]
 fn degrees_that_do_not_fit() {
     let cases: [(&str, &[&str]); 12] = [
         ("h100-sxm --tp 3", &["--tensor-parallel-size 3", "32 attention heads", "1, 2, 4, 8"]),

@@ -25,8 +25,8 @@ const AXES: GridAxes<Gemm> = GridAxes {
 /// row and a narrow layer takes 2 to 30 µs. Source: KERNELS section 6, 1.
 const LAUNCH_FLOOR: f64 = 40e-6;
 
-/// Storage and arithmetic of the data types in operator tables.
-pub(super) fn formats(name: &str, hardware: &Hardware) -> Option<(DataType, DataType)> {
+/// Storage and arithmetic of a data type as operator tables name it; none for one that is not known.
+pub fn formats(name: &str, hardware: &Hardware) -> Option<(DataType, DataType)> {
     let math16 = if hardware.peak(DataType::Bf16) > 0.0 { DataType::Bf16 } else { DataType::Fp16 };
     let (weights, math) = match name {
         "bfloat16" | "float16" | "half" => (math16, math16),
@@ -100,7 +100,8 @@ pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<
 /// weights came faster than memory can give them, all memory-bound samples of smaller weights go.
 fn drop_cached(rows: &mut Vec<Row<Gemm>>, hardware: &Hardware) {
     let weights = |x: &Gemm| x.n * x.k * x.weights.bytes();
-    let too_fast = |r: &&Row<Gemm>| weights(&r.input) / r.seconds > 1.05 * hardware.bandwidth;
+    let too_fast =
+        |r: &&Row<Gemm>| r.seconds > 0.0 && weights(&r.input) / r.seconds > 1.05 * hardware.bandwidth;
     let cached =
         rows.iter().filter(too_fast).map(|r| weights(&r.input)).fold(0.0, f64::max).min(hardware.cache);
     let memory_bound =
