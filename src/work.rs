@@ -13,6 +13,7 @@ mod recurrent;
 mod routing;
 mod vision;
 
+pub use attention::pairs;
 pub use operator::{Collective, Operator, Shape, Traffic};
 pub use plan::{Overrides, Plan};
 pub use routing::{Load, Router, Routing, RoutingTable, TILE_ROWS, mix};

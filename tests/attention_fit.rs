@@ -179,7 +179,7 @@ proptest! {
         for y in larger {
             grows::<PrefillAttentionForm>(&c, &x, &y)?;
         }
-        let pairs = foretoken::time::forms::prefill_attention::pairs(t, past, window);
+        let pairs = foretoken::work::pairs(t, past, window);
         let floor = 4.0 * b * k * g * 128.0 * pairs / h100().peak(DataType::Bf16);
         prop_assert!(PrefillAttentionForm::seconds(&c, &x, &h100()) >= floor);
     }

@@ -1,6 +1,6 @@
 //! Samples of collectives → fits: the tables of the vendor's library and those of engines' own all-reduce.
 
-use super::fit::{FitError, Row};
+use super::fit::{Refusal, Row};
 use super::heldout::fit_class;
 use super::samples::{Classes, Record, Table};
 use crate::spec::SpecError;
@@ -36,11 +36,7 @@ pub fn classes(table: &Table) -> Result<Classes<Message>, SpecError> {
 ///
 /// # Errors
 /// When a row is broken.
-pub fn fit(
-    table: &Table,
-    hardware: &Hardware,
-    out: &mut Calibration,
-) -> Result<Vec<(ClassKey, FitError)>, SpecError> {
+pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
     let mut refused = vec![];
     for (key, rows) in classes(table)? {
         match fit_class::<ThreeRegimes>(key.clone(), &rows, hardware, None) {

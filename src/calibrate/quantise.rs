@@ -1,6 +1,6 @@
 //! Samples of activation quantisation → fits.
 
-use super::fit::{FitError, Row, mix};
+use super::fit::{FitError, Refusal, Row, mix};
 use super::heldout::fit_class;
 use super::samples::{Classes, Table};
 use crate::spec::SpecError;
@@ -40,11 +40,7 @@ pub fn classes(table: &Table) -> Result<Classes<Quantise>, SpecError> {
 ///
 /// # Errors
 /// When a row is broken.
-pub fn fit(
-    table: &Table,
-    hardware: &Hardware,
-    out: &mut Calibration,
-) -> Result<Vec<(ClassKey, FitError)>, SpecError> {
+pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
     let mut refused = vec![];
     for (key, rows) in classes(table)? {
         match fit_class::<CachedPass>(key.clone(), &rows, hardware, None) {

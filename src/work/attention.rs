@@ -74,10 +74,10 @@ fn per_rank(heads: u32, tp: u32) -> f64 {
     f64::from(heads.div_ceil(tp.max(1)))
 }
 
-/// Query–key pairs of a causal chunk of t tokens on a past of p: t·p + t(t+1)/2; with a window W
-/// every query sees at most W positions.
-fn pairs(chunk: &PrefillChunk, window: Option<f64>) -> f64 {
-    let (t, p) = (chunk.new_tokens, chunk.past_tokens);
+/// Query–key pairs of one request's `t` new tokens on `p` past ones: t·p + t(t+1)/2, each query seeing at
+/// most `window` positions.
+#[must_use]
+pub fn pairs(t: f64, p: f64, window: Option<f64>) -> f64 {
     match window {
         Some(w) if p + t > w => {
             // queries whose whole context fits into the window come first
@@ -106,7 +106,7 @@ impl Core {
             index(
                 plan,
                 self.indexer,
-                chunk.requests * pairs(chunk, None),
+                chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, None),
                 chunk.requests * chunk.new_tokens,
                 out,
             );
@@ -126,7 +126,12 @@ impl Core {
                     cache: plan.kv_format,
                 },
                 // scores and weighted sum: 2·h·(d_k + d_v) per query–key pair
-                flops: Flops(2.0 * self.heads * dims * chunk.requests * pairs(chunk, limit)),
+                flops: Flops(
+                    2.0 * self.heads
+                        * dims
+                        * chunk.requests
+                        * pairs(chunk.new_tokens, chunk.past_tokens, limit),
+                ),
                 traffic: Traffic {
                     kv: Bytes(chunk.requests * (seen + chunk.new_tokens) * kv_token),
                     activations: Bytes(queries * self.heads * dims * activation),
@@ -212,7 +217,13 @@ impl Latent {
         let dims = self.nope + self.rope + self.value;
         let keep = self.indexer.map(|i| f64::from(i.top_k));
         let queries = chunk.requests * chunk.new_tokens;
-        index(plan, self.indexer, chunk.requests * pairs(chunk, None), queries, out);
+        index(
+            plan,
+            self.indexer,
+            chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, None),
+            queries,
+            out,
+        );
         let context = chunk.requests * (chunk.past_tokens + chunk.new_tokens);
         out.push(Operator {
             shape: Shape::LatentPrefill {
@@ -223,7 +234,9 @@ impl Latent {
                 head_dim: dims / 2.0,
                 cache: plan.kv_format,
             },
-            flops: Flops(2.0 * self.heads * dims * chunk.requests * pairs(chunk, keep)),
+            flops: Flops(
+                2.0 * self.heads * dims * chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, keep),
+            ),
             traffic: Traffic {
                 kv: Bytes((context + queries) * (self.rank + self.rope) * plan.kv_bytes),
                 activations: Bytes((queries + context) * self.heads * dims * plan.activation.bytes()),
@@ -297,12 +310,13 @@ impl Compressed {
         let query = 2.0 * self.heads * self.dim * plan.activation.bytes();
         let compressed = |pairs: f64| if self.ratio < 1.0 { 0.0 } else { pairs / self.ratio };
         for chunk in step.prefill {
-            let all = chunk.requests * pairs(chunk, None);
+            let all = chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, None);
             let queries = chunk.requests * chunk.new_tokens;
             index(plan, self.indexer, compressed(all), queries, out);
             let context = chunk.past_tokens + chunk.new_tokens;
             let seen = chunk.requests * (context.min(self.window + chunk.new_tokens) + compressed(context));
-            let attended = chunk.requests * pairs(chunk, Some(self.window)) + self.entries(all, queries);
+            let attended = chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, Some(self.window))
+                + self.entries(all, queries);
             out.push(Operator {
                 shape: Shape::PrefillAttention {
                     requests: chunk.requests,
@@ -352,29 +366,25 @@ impl Compressed {
 mod tests {
     use super::*;
 
-    fn chunk(new_tokens: f64, past_tokens: f64) -> PrefillChunk {
-        PrefillChunk { requests: 1.0, new_tokens, past_tokens, last: true }
-    }
-
     #[test]
     fn causal_pairs_by_hand() {
         // 3 new tokens on a past of 2: 3 + 4 + 5 = 12
-        assert_eq!(pairs(&chunk(3.0, 2.0), None), 12.0);
+        assert_eq!(pairs(3.0, 2.0, None), 12.0);
         // window 4: 3 + 4 + 4 = 11
-        assert_eq!(pairs(&chunk(3.0, 2.0), Some(4.0)), 11.0);
+        assert_eq!(pairs(3.0, 2.0, Some(4.0)), 11.0);
         // window smaller than the past: 3 × 1
-        assert_eq!(pairs(&chunk(3.0, 2.0), Some(1.0)), 3.0);
+        assert_eq!(pairs(3.0, 2.0, Some(1.0)), 3.0);
     }
 
     #[test]
     fn a_wide_window_changes_nothing() {
-        assert_eq!(pairs(&chunk(100.0, 20.0), Some(1e6)), pairs(&chunk(100.0, 20.0), None));
+        assert_eq!(pairs(100.0, 20.0, Some(1e6)), pairs(100.0, 20.0, None));
     }
 
     #[test]
     fn chunking_keeps_the_number_of_pairs() {
-        let whole = pairs(&chunk(1000.0, 0.0), Some(300.0));
-        let halves = pairs(&chunk(500.0, 0.0), Some(300.0)) + pairs(&chunk(500.0, 500.0), Some(300.0));
+        let whole = pairs(1000.0, 0.0, Some(300.0));
+        let halves = pairs(500.0, 0.0, Some(300.0)) + pairs(500.0, 500.0, Some(300.0));
         assert!((whole - halves).abs() < 1e-6);
     }
 }

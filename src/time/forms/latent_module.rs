@@ -2,9 +2,9 @@
 
 use super::decode_attention::{blend4, hit};
 use super::latent::{LatentDecode, LatentDims};
-use super::prefill_attention::pairs;
 use super::{Coefficient, Form, Hardware, blend};
 use crate::spec::DataType;
+use crate::work::pairs;
 
 /// Query rows of a tile of the prefill kernel.
 const TILE: f64 = 128.0;

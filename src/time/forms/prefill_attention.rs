@@ -2,6 +2,7 @@
 
 use super::{Coefficient, Form, Hardware};
 use crate::spec::DataType;
+use crate::work::pairs;
 
 /// Query rows of a tile.
 const TILE: f64 = 128.0;
@@ -27,21 +28,6 @@ pub struct PrefillAttention {
     pub kv_bytes: f64,
     /// Format in which it multiplies.
     pub math: DataType,
-}
-
-/// Query–key pairs of one request's `t` new tokens on `p` past ones: t·p + t(t+1)/2, each query seeing at
-/// most `window` tokens.
-#[must_use]
-pub fn pairs(t: f64, p: f64, window: Option<f64>) -> f64 {
-    let all = t * p + t * (t + 1.0) / 2.0;
-    match window {
-        Some(w) if t + p > w => {
-            // the first tokens, whose whole context fits, see a triangle; the others w each
-            let short = (w - p).clamp(0.0, t);
-            short * p + short * (short + 1.0) / 2.0 + (t - short) * w
-        }
-        _ => all,
-    }
 }
 
 /// t = t₀ + [(F/(e_c·P)·w^g)^p + (Q/(e_b·B))^p + (c_p·4·128·d·1024·(l/1024)^a·S/(e_c·P))^p]^(1/p).
