@@ -3,6 +3,7 @@
 mod accuracy;
 mod catalog;
 mod cost;
+mod doctor;
 mod estimate;
 mod explain;
 mod interval;
@@ -12,6 +13,7 @@ mod validate;
 pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, operators};
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use cost::{Cost, CostInputs};
+pub use doctor::{BenchmarkFacts, Doctor, DriverFacts, GpuFacts, doctor};
 pub use estimate::{
     Breakdown, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question, Throughput,
     TpotDefinition, Utilization, estimate,

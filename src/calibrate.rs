@@ -2,6 +2,7 @@
 
 mod attention;
 pub mod collective;
+pub mod cuda;
 pub mod decode_attention;
 pub mod experts;
 pub mod fit;

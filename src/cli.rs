@@ -4,6 +4,7 @@ mod accuracy;
 mod args;
 mod calibrate;
 mod calibrations;
+mod doctor;
 mod error;
 mod estimate;
 mod explain;
@@ -66,6 +67,8 @@ enum Command {
     /// The catalog of fitted kernel times.
     #[command(subcommand)]
     Calibrations(calibrations::CalibrationsCommand),
+    /// This machine: GPUs, driver, CUDA libraries and what calibrate could measure here.
+    Doctor(doctor::DoctorArgs),
     /// What a metric means, how it is computed and how other tools define it.
     Explain(explain::ExplainArgs),
     /// Print shell completions.
@@ -111,6 +114,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Validate(arguments) => validate::run(&arguments, &context),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &context),
         Command::Calibrations(command) => calibrations::run(&command, &context),
+        Command::Doctor(arguments) => doctor::run(&arguments, &context),
         Command::Explain(arguments) => explain::run(&arguments, &context),
         Command::Completions(arguments) => meta::completions(&arguments, &mut Cli::command()),
         Command::Man => meta::man(Cli::command()),

@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod calibrate;
 pub mod cli;
+pub mod machine;
 pub mod memory;
 pub mod report;
 pub mod spec;

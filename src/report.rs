@@ -3,6 +3,7 @@
 mod accuracy;
 mod calibrations;
 mod csv;
+mod doctor;
 mod estimate;
 mod explain;
 mod gpus;
@@ -17,6 +18,7 @@ mod validate_samples;
 
 pub use accuracy::{accuracy, accuracy_document};
 pub use calibrations::{calibrated, calibration, calibration_list};
+pub use doctor::doctor;
 pub use estimate::estimate;
 pub use explain::{conversion, metric, metrics};
 pub use gpus::{gpu, gpu_list};

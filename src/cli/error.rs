@@ -18,6 +18,9 @@ pub enum CliError {
     /// The answer is no, and `--check` asked for a verdict: exit code 3.
     #[error("{0}")]
     No(String),
+    /// No accelerator or driver that can be used: exit code 4.
+    #[error("{0}")]
+    NoAccelerator(String),
 }
 
 impl From<MemoryError> for CliError {
@@ -53,6 +56,7 @@ impl CliError {
             Self::Input(_) => 2,
             Self::Runtime(_) => 1,
             Self::No(_) => 3,
+            Self::NoAccelerator(_) => 4,
         })
     }
 }

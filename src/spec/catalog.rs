@@ -8,7 +8,7 @@ mod header;
 mod models;
 mod resolve;
 
-pub use accelerators::{accelerator, accelerators, parse_gpu_count};
+pub use accelerators::{accelerator, accelerator_of_driver, accelerators, parse_gpu_count};
 pub use directories::Directories;
 pub use files::{CatalogFile, Kind, files, read_text};
 pub use header::Header;

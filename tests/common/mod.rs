@@ -1,4 +1,5 @@
 //! Helpers of the tests.
 #![allow(dead_code, missing_docs)] // every test file uses a part of them
 
+pub mod fake;
 pub mod gguf;
