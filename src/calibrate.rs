@@ -12,6 +12,7 @@ pub mod heldout;
 pub mod latent;
 pub mod operators;
 pub mod prefill_attention;
+pub mod probe;
 pub mod quantise;
 pub mod samples;
 pub mod statistics;
