@@ -2,7 +2,7 @@
 //! deployment and accelerator are known. What an engine does where the hardware lacks a format
 //! (fp8 weights on an A100 are dequantised to 16 bit) is decided here and said aloud.
 
-use super::model::TensorClass;
+use super::model::{Mixer, TensorClass};
 use super::{Accelerator, DataType, Deployment, EngineKind, ModelSpec, SpecError};
 
 /// Storage and arithmetic of one class of weights.
@@ -85,11 +85,17 @@ impl Formats {
             other => other,
         });
         let base = sixteen_bit(wanted, accelerator, &mut warnings)?;
+        // every published nvfp4 checkpoint of a model with latent attention keeps its projections in 16 bit
+        // (nvidia/DeepSeek-V3.2-NVFP4, Kimi-K2.5-NVFP4, GLM-5.1-NVFP4)
+        let latent = model.layers.iter().any(|group| matches!(group.mixer, Mixer::Latent { .. }));
         let quantised = |class: TensorClass| -> (DataType, f64, Option<DataType>) {
-            if let Some(format) = deployment.quantization {
-                return override_format(class, format, base);
-            }
             let format = checkpoint.format(class);
+            if let Some(asked) = deployment.quantization.filter(|asked| !is_kind_of(format, *asked)) {
+                if asked == DataType::Nvfp4 && class == TensorClass::Attention && latent {
+                    return (base, base.bytes(), None);
+                }
+                return override_format(class, asked, base);
+            }
             if matches!(format, DataType::Fp32 | DataType::Bf16 | DataType::Fp16) {
                 (base, base.bytes(), None)
             } else {
@@ -114,6 +120,11 @@ impl Formats {
         });
         Ok(Self { by_class, activations: base, kv_cache, warnings })
     }
+}
+
+/// A checkpoint in block-scaled fp8 is what engines load when they are asked for fp8.
+fn is_kind_of(stored: DataType, asked: DataType) -> bool {
+    stored == DataType::Fp8Block && asked == DataType::Fp8
 }
 
 /// The format that `--quantization` gives a class of an unquantised checkpoint, with its bytes per

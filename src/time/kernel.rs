@@ -91,7 +91,11 @@ impl Device {
     /// Seconds of one execution and what bounds it.
     #[must_use]
     pub fn seconds(&self, operator: &Operator) -> (f64, Bound) {
-        if let Some(fitted) = self.tuned.seconds(operator, &self.hardware) {
+        if operator.concurrent {
+            return self.beside(operator);
+        }
+        let kernel = 1e-6 * self.coefficients.form(OperatorClass::Elementwise).latency_us;
+        if let Some(fitted) = self.tuned.seconds(operator, &self.hardware, kernel) {
             return fitted;
         }
         if let Shape::Collective { kind, ranks } = operator.shape {
@@ -125,6 +129,16 @@ impl Device {
             Bound::Memory
         };
         (total, bound)
+    }
+
+    /// What an operator on a second stream takes from the one it runs beside: its share of memory or
+    /// arithmetic, whichever is larger, without its latency.
+    fn beside(&self, operator: &Operator) -> (f64, Bound) {
+        let form = self.coefficients.form(OperatorClass::of(operator));
+        let bytes = operator.traffic.memory().0;
+        let [_, compute, memory, _] =
+            form.seconds(operator.flops.0, self.peak(operator.math), bytes, self.hardware.bandwidth);
+        (compute.max(memory), if compute > memory { Bound::Compute } else { Bound::Memory })
     }
 
     /// Share of the multiprocessors that a decode-attention kernel keeps busy: one block per row, KV

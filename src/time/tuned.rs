@@ -38,6 +38,9 @@ struct Product {
     math: DataType,
     c: Vec<f64>,
     grid: Option<Grid>,
+    /// Seconds of latency beyond the engine's 16-bit product: what quantising the activations took, as
+    /// it was timed.
+    quantising: f64,
 }
 
 /// Coefficients of an attention kernel.
@@ -116,9 +119,22 @@ fn products(
                 .iter()
                 .find_map(|name| best(list, engine, |f| f.key.data_type == *name && f.key.variant != SLOWER));
             if let Some(f) = found {
-                all.push(Product { weights, math, c: f.c.clone(), grid: f.grid.clone() });
+                all.push(Product { weights, math, c: f.c.clone(), grid: f.grid.clone(), quantising: 0.0 });
             }
         }
+    }
+    all
+}
+
+/// The matrix products, with how much of their latency is the quantisation of activations: the excess over
+/// the latency of the 16-bit product of the same engine.
+fn matrix_products(list: &[Fitted], engine: EngineKind) -> Vec<Product> {
+    let mut all = products(list, engine, gemm_names);
+    let plain = all.iter().find(|p| p.math == DataType::Bf16 && p.weights == p.math).map(|p| p.c.clone());
+    for product in all.iter_mut().filter(|p| p.math.bytes() < 2.0) {
+        let excess =
+            SoftGemm::latency(&product.c) - plain.as_deref().map_or(f64::INFINITY, SoftGemm::latency);
+        product.quantising = excess.max(0.0);
     }
     all
 }
@@ -168,7 +184,7 @@ fn cache_index(cache: DataType) -> Option<usize> {
 }
 
 /// The kernel for a head size: the same window and cache if there are such, then the nearest head size.
-fn kernel(list: &[Attention], head_dim: f64, window: bool, cache: DataType) -> Option<&Attention> {
+fn nearest(list: &[Attention], head_dim: f64, window: bool, cache: DataType) -> Option<&Attention> {
     let eight_bit = cache_index(cache)? == 1;
     list.iter().filter(|a| a.eight_bit_cache == eight_bit).min_by(|a, b| {
         let far = |x: &Attention| (x.window != window, (x.head_dim / head_dim).ln().abs());
@@ -220,7 +236,7 @@ impl Tuned {
             return Self::default();
         }
         Self {
-            products: products(&calibration.gemm, engine, gemm_names),
+            products: matrix_products(&calibration.gemm, engine),
             experts: products(&calibration.experts, engine, expert_names),
             decode: attention(&calibration.decode_attention, engine),
             prefill: attention(&calibration.prefill_attention, engine),
@@ -239,11 +255,12 @@ impl Tuned {
             && self.exchanges.is_empty()
     }
 
-    /// Seconds of one execution and what bounds it; none where no fit covers the operator.
+    /// Seconds of one execution and what bounds it; none where no fit covers the operator. `kernel` is the
+    /// latency in seconds of one small kernel inside a graph.
     #[must_use]
-    pub fn seconds(&self, operator: &Operator, hardware: &Hardware) -> Option<(f64, Bound)> {
+    pub fn seconds(&self, operator: &Operator, hardware: &Hardware, kernel: f64) -> Option<(f64, Bound)> {
         let seconds = match operator.shape {
-            Shape::Gemm { m, n, k } => self.product(operator, [m, n, k], hardware)?,
+            Shape::Gemm { m, n, k } => self.product(operator, [m, n, k], hardware, kernel)?,
             Shape::DecodeAttention { rows, context, heads, kv_heads, head_dim, window, cache } => {
                 let window = window.is_finite().then_some(window);
                 let input = DecodeAttention {
@@ -257,8 +274,8 @@ impl Tuned {
                     math: operator.math,
                     warm: false,
                 };
-                let kernel = kernel(&self.decode, head_dim, window.is_some(), cache)?;
-                DecodeAttentionForm::seconds(&kernel.c, &input, hardware)
+                let fit = nearest(&self.decode, head_dim, window.is_some(), cache)?;
+                DecodeAttentionForm::seconds(&fit.c, &input, hardware)
             }
             Shape::PrefillAttention {
                 requests,
@@ -282,8 +299,8 @@ impl Tuned {
                     kv_bytes: cache.bytes(),
                     math: operator.math,
                 };
-                let kernel = kernel(&self.prefill, head_dim, window.is_some(), cache)?;
-                PrefillAttentionForm::seconds(&kernel.c, &input, hardware)
+                let fit = nearest(&self.prefill, head_dim, window.is_some(), cache)?;
+                PrefillAttentionForm::seconds(&fit.c, &input, hardware)
             }
             Shape::Experts { tokens, top_k, copies, active, local, tiles, width, intermediate, gated } => {
                 let (weights, math) = (operator.weights, operator.math);
@@ -336,12 +353,21 @@ impl Tuned {
         Some((seconds, bound(operator, hardware, seconds)))
     }
 
-    fn product(&self, operator: &Operator, [m, n, k]: [f64; 3], hardware: &Hardware) -> Option<f64> {
+    /// Tables time the quantisation of activations as the engine's host starts it, some of them outside a
+    /// graph (TensorRT-LLM's tensor-wise fp8: 10 µs on H200). In serving it is one more small kernel.
+    fn product(
+        &self,
+        operator: &Operator,
+        [m, n, k]: [f64; 3],
+        hardware: &Hardware,
+        kernel: f64,
+    ) -> Option<f64> {
         let found =
             self.products.iter().find(|p| p.weights == operator.weights && p.math == operator.math)?;
         let input = Gemm { m, n, k, weights: operator.weights, math: operator.math };
         let factor = found.grid.as_ref().map_or(1.0, |g| g.factor(input.point()));
-        Some(SoftGemm::seconds(&found.c, &input, hardware) * factor)
+        let outside = (found.quantising - kernel).max(0.0);
+        Some((SoftGemm::seconds(&found.c, &input, hardware) - outside) * factor)
     }
 
     fn exchange(&self, kind: Collective, ranks: u32, bytes: f64, hardware: &Hardware) -> Option<f64> {

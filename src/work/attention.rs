@@ -21,9 +21,44 @@ pub(super) fn linear_tokens(linear: &LinearPlan, step: &Step<'_>, tokens: f64) -
     (prefill > 0.0).then_some(prefill)
 }
 
+/// Small kernels of an indexer beside its products and scores: norm of the key, rotary embedding, two
+/// Hadamard transforms, two quantisations, write to the cache, scaling of the head weights, top-k and the
+/// translation of its picks to cache pages. Counted in SGLang's and vLLM's indexer of DeepSeek-V3.2.
+const INDEXER_KERNELS: f64 = 10.0;
+
+/// Appends an indexer's three projections (queries, key, head weights), whole on every rank, and its small
+/// kernels.
+fn project(plan: &Plan, group: &GroupPlan, indexer: Indexer, tokens: f64, out: &mut Vec<Operator>) {
+    let Some(like) = group.before.first() else { return };
+    let n = indexer.parameters as f64 / (3.0 * plan.hidden);
+    let projection = LinearPlan {
+        label: "indexer_projections",
+        n,
+        k: plan.hidden,
+        factors: 1.0,
+        weight_bytes: n * plan.hidden * like.format.bytes_per_weight,
+        reduced: false,
+        ..*like
+    };
+    out.push(plan.gemm(&projection, tokens, 0.0).repeated(3.0));
+    let width = f64::from(indexer.heads + 1) * f64::from(indexer.head_dim);
+    let bytes = 4.0 * tokens * width * plan.activation.bytes();
+    out.push(Operator::elementwise("indexer_elementwise", plan.activation, bytes, INDEXER_KERNELS));
+}
+
 /// Appends the attention core of one layer.
 pub(super) fn lower(plan: &Plan, group: &GroupPlan, step: &Step<'_>, out: &mut Vec<Operator>) {
     let tp = plan.parallelism.tp;
+    match group.mixer {
+        Mixer::GroupedQuery { indexer: Some(indexer), .. }
+        | Mixer::Latent { indexer: Some(indexer), .. }
+        | Mixer::Compressed { indexer: Some(indexer), .. }
+            if !indexer.reused =>
+        {
+            project(plan, group, indexer, step.tokens(), out);
+        }
+        _ => {}
+    }
     match group.mixer {
         Mixer::GroupedQuery { heads, kv_heads, head_dim, value_head_dim, window, indexer, .. } => {
             let core = Core {

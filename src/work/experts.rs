@@ -67,6 +67,7 @@ pub(super) fn lower(plan: &Plan, group: &GroupPlan, tokens: f64, out: &mut Vec<O
             ..Traffic::default()
         },
         launches: 6.0,
+        concurrent: false,
     });
 }
 

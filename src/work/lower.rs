@@ -66,7 +66,9 @@ impl Plan {
             } else {
                 0.0
             };
-            out.push(self.gemm(linear, tokens, sparsity));
+            let shared = linear.class == TensorClass::SharedExperts;
+            let concurrent = shared && self.shared_beside_routed && step.prefill.is_empty();
+            out.push(Operator { concurrent, ..self.gemm(linear, tokens, sparsity) });
         }
         experts::lower(self, group, tokens, out);
         let exchanges_experts = group.feed_forward.experts().0 > 0 && self.parallelism.dp > 1;
@@ -104,6 +106,7 @@ impl Plan {
                 ..Traffic::default()
             },
             launches: linear.factors,
+            concurrent: false,
         }
     }
 

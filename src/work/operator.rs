@@ -180,6 +180,9 @@ pub struct Operator {
     pub traffic: Traffic,
     /// Kernels started by one execution.
     pub launches: f64,
+    /// It runs on a second stream beside a longer kernel: its latency is hidden, its share of memory and
+    /// arithmetic is not.
+    pub concurrent: bool,
 }
 
 impl Operator {
@@ -195,6 +198,7 @@ impl Operator {
             flops: Flops::ZERO,
             traffic: Traffic { activations: Bytes(bytes), ..Traffic::default() },
             launches,
+            concurrent: false,
         }
     }
 

@@ -4,7 +4,7 @@
 use super::routing::{Router, Routing, RoutingTable};
 use crate::spec::formats::Format;
 use crate::spec::model::{FeedForward, Linear, Mixer, Split, TensorClass};
-use crate::spec::{DataType, Deployment, Formats, ModelSpec, Parallelism};
+use crate::spec::{DataType, Deployment, EngineKind, Formats, ModelSpec, Parallelism};
 
 /// What-if changes to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
@@ -63,6 +63,8 @@ pub struct Plan {
     pub(super) overrides: Overrides,
     pub(super) offloaded: f64,
     pub(super) experts_format: Format,
+    /// Decode runs shared experts on a second stream beside the routed ones.
+    pub(super) shared_beside_routed: bool,
 }
 
 impl Plan {
@@ -81,7 +83,7 @@ impl Plan {
                 let feed_forward_linears = merge(group.feed_forward.linears(d).iter().map(linear));
                 let split = mixer.iter().position(|l| l.reduced).unwrap_or(mixer.len());
                 let (before, after) = mixer.split_at(split);
-                let (elements, launches) = elementwise(&mixer, &feed_forward_linears, d);
+                let (elements, launches) = elementwise(&mixer, &feed_forward_linears, &group.mixer, d);
                 GroupPlan {
                     count: f64::from(group.count),
                     mixer: group.mixer.clone(),
@@ -108,6 +110,12 @@ impl Plan {
             overrides,
             offloaded: deployment.cpu_offload_bytes,
             experts_format: formats.of(TensorClass::Experts),
+            // vLLM's SharedFusedMoE, SGLang's alternate stream (or shared experts fused into the routed
+            // ones), TensorRT-LLM's auxiliary stream: all inside captured decode graphs
+            shared_beside_routed: matches!(
+                deployment.engine.kind,
+                EngineKind::Vllm | EngineKind::Sglang | EngineKind::Trtllm
+            ) && !deployment.enforce_eager,
         }
     }
 
@@ -171,15 +179,27 @@ fn merge(linears: impl Iterator<Item = LinearPlan>) -> Vec<LinearPlan> {
 /// Elementwise work of one layer: elements moved per token and kernels started.
 ///
 /// Two fused add-and-norms move 2·4·D, rotary embedding and KV write 2·N(qkv), the gated activation
-/// 1.5·N(gate_up) (reads 2F, writes F). Source: EQUATIONS in docs/DESIGN.md, derived from vLLM's
-/// fused kernels.
-fn elementwise(mixer: &[LinearPlan], feed_forward: &[LinearPlan], hidden: u64) -> (f64, f64) {
+/// 1.5·N(gate_up) (reads 2F, writes F). Counted in vLLM's and SGLang's model files are further: the norms of
+/// query and key, an output gate, the split and the gated norm of a recurrent layer, the sum of shared and
+/// routed experts. Source: EQUATIONS, derived from vLLM's fused kernels.
+fn elementwise(mixer: &[LinearPlan], feed_forward: &[LinearPlan], kind: &Mixer, hidden: u64) -> (f64, f64) {
     let norm = 4.0 * hidden as f64;
     let mut elements = 0.0;
     let mut launches = 0.0;
     if let Some(first) = mixer.first() {
         elements += norm + 2.0 * first.n;
         launches += 2.0;
+    }
+    match *kind {
+        Mixer::GroupedQuery { qk_norm_parameters, output_gate_size, .. } => {
+            launches += f64::from(u8::from(qk_norm_parameters > 0) + u8::from(output_gate_size > 0));
+        }
+        _ if kind.state_bytes() > 0 && !matches!(kind, Mixer::Compressed { .. }) => launches += 2.0,
+        _ => {}
+    }
+    if feed_forward.iter().any(|l| l.class == TensorClass::SharedExperts) {
+        elements += 3.0 * hidden as f64;
+        launches += 1.0;
     }
     if !feed_forward.is_empty() {
         elements += norm;

@@ -33,6 +33,14 @@ impl Gemm {
 #[derive(Debug, Clone, Copy)]
 pub struct SoftGemm;
 
+impl SoftGemm {
+    /// t₀ in seconds.
+    #[must_use]
+    pub fn latency(c: &[f64]) -> f64 {
+        c.get(2).map_or(f64::NAN, |t| t * 1e-6)
+    }
+}
+
 impl Form for SoftGemm {
     type Input = Gemm;
 

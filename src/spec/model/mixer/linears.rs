@@ -62,17 +62,21 @@ impl Mixer {
             } => {
                 let (h, r) = (u(heads), u(kv_lora_rank));
                 let q_out = h * u(qk_nope_head_dim + qk_rope_head_dim);
-                let mut all = vec![];
-                if let Some(rank) = q_lora_rank {
-                    all.push(
-                        Linear::new("q_a_proj", Attention, d, u(rank), Split::Replicated).with_bias(bias),
-                    );
-                    all.push(Linear::new("q_b_proj", Attention, u(rank), q_out, Split::Columns));
-                } else {
-                    all.push(Linear::new("q_proj", Attention, d, q_out, Split::Columns));
-                }
+                let down =
+                    |label, width| Linear::new(label, Attention, d, width, Split::Replicated).with_bias(bias);
                 let latent = r + u(qk_rope_head_dim);
-                all.push(Linear::new("kv_a_proj", Attention, d, latent, Split::Replicated).with_bias(bias));
+                // engines run both down-projections as one product
+                let mut all = match q_lora_rank {
+                    Some(rank) => vec![
+                        down("qkv_a_proj", u(rank)),
+                        down("qkv_a_proj", latent),
+                        Linear::new("q_b_proj", Attention, u(rank), q_out, Split::Columns),
+                    ],
+                    None => vec![
+                        Linear::new("q_proj", Attention, d, q_out, Split::Columns),
+                        down("kv_a_proj", latent),
+                    ],
+                };
                 let up = h * u(qk_nope_head_dim + v_head_dim);
                 all.push(Linear::new("kv_b_proj", Attention, r, up, Split::Columns));
                 if output_gate_size > 0 {
