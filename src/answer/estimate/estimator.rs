@@ -1,6 +1,8 @@
 //! A deployment made ready once, asked many times.
 
 use super::{Breakdown, Latency, Question, Utilization};
+use crate::answer::EngineChoice;
+use crate::spec::catalog::Directories;
 use crate::spec::{EngineDefaults, EngineKind, Formats, Load, SpecError, Workload};
 use crate::time::{Bound, Coefficients, Device, EngineTerms, Line, StepTime, StepTimer, Trust, Tuned};
 use crate::units::{Bytes, Seconds};
@@ -15,6 +17,7 @@ pub struct Estimator {
     token_budget: u32,
     trust: Trust,
     kernel_source: String,
+    engine_warning: Option<String>,
 }
 
 /// The whole prefill of one data-parallel rank: steps filled to the token budget and the rest.
@@ -70,7 +73,7 @@ impl Estimator {
             (_, true) => Trust::FamilyDefault,
             (_, false) => Trust::Default,
         };
-        let terms = EngineTerms::default_for(engine).map_err(broken)?;
+        let choice = EngineChoice::in_force(deployment.engine, &Directories::default())?;
         let plan = Plan::new(model, deployment, formats, options.overrides);
         let layers = f64::from(model.layer_count());
         let mut device = Device::with(accelerator, coefficients);
@@ -85,7 +88,15 @@ impl Estimator {
         }
         let p = deployment.parallelism;
         Ok(Self {
-            timer: StepTimer::new(plan, device, terms, deployment.enforce_eager, layers),
+            timer: StepTimer::new(
+                plan,
+                device,
+                choice.terms,
+                deployment.enforce_eager,
+                layers,
+                f64::from(p.tp),
+            ),
+            engine_warning: choice.warning,
             pipeline: f64::from(p.pp),
             data_parallel: f64::from(p.dp),
             token_budget: EngineDefaults::resolve(model, accelerator, deployment)
@@ -118,6 +129,24 @@ impl Estimator {
     #[must_use]
     pub fn engine_source(&self) -> &str {
         &self.timer.terms().source
+    }
+
+    /// What to know of the engine terms: none where a range holds the version.
+    #[must_use]
+    pub fn engine_warning(&self) -> Option<&str> {
+        self.engine_warning.as_deref()
+    }
+
+    /// The engine terms in force.
+    #[must_use]
+    pub fn terms(&self) -> &EngineTerms {
+        self.timer.terms()
+    }
+
+    /// The same deployment under other engine terms.
+    #[must_use]
+    pub fn with_terms(&self, terms: EngineTerms) -> Self {
+        Self { timer: self.timer.with_terms(terms), ..self.clone() }
     }
 
     /// Requests prefilled together.
