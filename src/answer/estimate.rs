@@ -258,13 +258,12 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     let rows = f64::from(match workload.load {
         Load::StaticBatch(n) | Load::Concurrency(n) => n,
     });
-    let (waves, wave) = in_waves(workload, &memory, deployment);
-    let mut latency = estimator.latency(&wave, &mut vec![]);
-    latency.add_extras(&estimator, &wave, options, model, &formats);
-    let latency = latency.after(waves, workload.output_len);
+    let waves = waves(workload, &memory, deployment);
+    let mut latency = estimator.latency_in_waves(workload, waves, &mut vec![]);
+    latency.add_extras(&estimator, workload, options, model, &formats);
     let lengths = [workload.input_len as f64, workload.output_len as f64];
     let gpus = deployment.parallelism.accelerators();
-    let breakdown = estimator.breakdown(&wave);
+    let breakdown = estimator.breakdown(workload, waves);
     let regime = Regime {
         engine: deployment.engine.kind,
         trust: estimator.trust(),
@@ -294,8 +293,8 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     Ok(Estimate {
         inputs: inputs(question, workload, &formats, &estimator),
         memory,
-        throughput: throughput(&latency, rows, lengths, gpus, &wave),
-        utilization: estimator.utilization(&wave, &breakdown),
+        throughput: throughput(&latency, rows, lengths, gpus, workload),
+        utilization: estimator.utilization(workload, waves, &breakdown),
         cost: Cost::of(accelerator, options.cost, gpus, rows, lengths, &latency),
         breakdown,
         provenance: provenance(question, &estimator),
@@ -305,7 +304,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     })
 }
 
-/// How many batches of the size that the KV pool holds a static batch comes to, and the load of one.
+/// In how many waves a static batch decodes: 1 when the KV pool holds it to its end.
 ///
 /// A rank holds B_max = min(⌊pool/(I + N)⌋, most sequences) requests of I input and N output tokens to their
 /// end. TensorRT-LLM reserves that and runs W = ⌈B/B_max⌉ waves. vLLM and SGLang start all that have room for
@@ -315,34 +314,27 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
 /// of uneven size, and step times are near affine in the rows. The recomputation itself is not counted.
 ///
 /// llama.cpp and transformers make room for the batch that they are given.
-pub(super) fn in_waves(
-    workload: &Workload,
-    memory: &MemoryReport,
-    deployment: &Deployment,
-) -> (f64, Workload) {
+pub(super) fn waves(workload: &Workload, memory: &MemoryReport, deployment: &Deployment) -> f64 {
     let preempts = match deployment.engine.kind {
         EngineKind::Vllm | EngineKind::Sglang => true,
         EngineKind::Trtllm => false,
-        EngineKind::Llamacpp | EngineKind::Transformers | EngineKind::Ideal => return (1.0, *workload),
+        EngineKind::Llamacpp | EngineKind::Transformers | EngineKind::Ideal => return 1.0,
     };
-    let Load::StaticBatch(batch) = workload.load else { return (1.0, *workload) };
+    let Load::StaticBatch(batch) = workload.load else { return 1.0 };
     let rank = batch.div_ceil(deployment.parallelism.dp.max(1));
     let tokens = workload.input_len + workload.output_len;
     let pool = memory.kv_cache_tokens;
     let holds = u32::try_from(pool / tokens.max(1)).unwrap_or(u32::MAX);
     let most = holds.min(memory.settings.max_num_seqs).max(1);
     if !memory.fits || rank <= most {
-        return (1.0, *workload);
+        return 1.0;
     }
     let mut waves = f64::from(rank.div_ceil(most));
     if preempts && rank <= memory.settings.max_num_seqs {
         let kept = pool as f64 / f64::from(rank) - workload.input_len as f64;
         waves -= (kept / workload.output_len as f64).clamp(0.0, 1.0);
     }
-    let waves = waves.max(1.0);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at most the batch
-    let each = (f64::from(batch) / waves).ceil() as u32;
-    (waves, Workload { load: Load::StaticBatch(each.max(1)), ..*workload })
+    waves.max(1.0)
 }
 
 /// What to know when the requests do not find room.

@@ -173,12 +173,25 @@ impl Estimator {
     /// Latencies of a workload. `scratch` is reused between calls.
     #[must_use]
     pub fn latency(&self, workload: &Workload, scratch: &mut Vec<Operator>) -> Latency {
+        self.latency_in_waves(workload, 1.0, scratch)
+    }
+
+    /// The same where a static batch decodes in W waves of B/W requests, one after another: the last
+    /// requests wait (W − 1)·(N − 1) decode steps of the others; all prompts are prefilled before them.
+    pub(super) fn latency_in_waves(
+        &self,
+        workload: &Workload,
+        waves: f64,
+        scratch: &mut Vec<Operator>,
+    ) -> Latency {
         let overhead = 1e-3 * self.timer.terms().request_ms;
         let prefill = self.prefill_time(&self.chunks(workload), scratch).pipelined(self.pipeline);
-        let decode = self.decode_seconds(workload, scratch);
+        let decode = self.decode_seconds(workload, waves, scratch);
         let n = workload.output_len;
         let (itl, queue) = match workload.load {
-            Load::StaticBatch(_) | Load::Concurrency(0 | 1) => (decode, 0.0),
+            Load::StaticBatch(_) | Load::Concurrency(0 | 1) => {
+                (decode, (waves - 1.0) * n.saturating_sub(1) as f64 * decode)
+            }
             Load::Concurrency(c) => {
                 // Steady state: every other request's prefill falls into some decode step of this one.
                 // TPOT = t_d + (c − 1)/N · t_m; TTFT = t_p·(1 + f·(c − 1)/2) + t_off, f = 0.1.
@@ -239,18 +252,19 @@ impl Estimator {
         PrefillTime { full, rest: time(chunks.rest), full_steps: chunks.full_steps }
     }
 
-    /// Rows of one decode step of one rank: a pipeline keeps one micro-batch in every stage.
-    fn decode_rows(&self, workload: &Workload) -> f64 {
+    /// Rows of one decode step of one rank: a pipeline keeps one micro-batch in every stage. Of waves the
+    /// mean, which need not be whole.
+    fn decode_rows(&self, workload: &Workload, waves: f64) -> f64 {
         let rows = match workload.load {
             Load::StaticBatch(n) | Load::Concurrency(n) => f64::from(n),
         };
-        (rows / self.data_parallel / self.pipeline).ceil().max(1.0)
+        ((rows / self.data_parallel / self.pipeline).ceil() / waves).max(1.0)
     }
 
     /// Mean decode step over the contexts from the prompt to the end, by Simpson's rule
     /// (exact while step times are at most cubic in context).
-    fn decode_seconds(&self, workload: &Workload, scratch: &mut Vec<Operator>) -> f64 {
-        let rows = self.decode_rows(workload);
+    fn decode_seconds(&self, workload: &Workload, waves: f64, scratch: &mut Vec<Operator>) -> f64 {
+        let rows = self.decode_rows(workload, waves);
         let first = workload.input_len as f64 + 1.0;
         let last = (workload.input_len + workload.output_len) as f64 - 1.0;
         let mut at = |context: f64| {
@@ -264,12 +278,13 @@ impl Estimator {
     }
 
     /// Lines of the whole prefill and of one decode step at the mean context.
-    pub(super) fn breakdown(&self, workload: &Workload) -> Breakdown {
+    pub(super) fn breakdown(&self, workload: &Workload, waves: f64) -> Breakdown {
         let prefill = self.prefill_lines(&self.chunks(workload));
         let decode = if workload.output_len > 1 {
-            let mut lines = self.timer.lines(&Step { prefill: &[], decode: &[self.mean_rows(workload)] });
+            let mut lines =
+                self.timer.lines(&Step { prefill: &[], decode: &[self.mean_rows(workload, waves)] });
             let total: f64 = lines.iter().map(|l| l.seconds.0).sum();
-            let mean = self.decode_seconds(workload, &mut vec![]);
+            let mean = self.decode_seconds(workload, waves, &mut vec![]);
             for line in &mut lines {
                 // the mean over the contexts differs from the time at the mean context by rounding only
                 line.seconds = Seconds(line.seconds.0 * mean / total);
@@ -302,13 +317,13 @@ impl Estimator {
         lines
     }
 
-    fn mean_rows(&self, workload: &Workload) -> DecodeRows {
+    fn mean_rows(&self, workload: &Workload, waves: f64) -> DecodeRows {
         let context = workload.input_len as f64 + workload.output_len as f64 / 2.0;
-        DecodeRows { rows: self.decode_rows(workload), context }
+        DecodeRows { rows: self.decode_rows(workload, waves), context }
     }
 
     /// MFU of prefill, MBU of decode (0 without decode) and what each phase waits for.
-    pub(super) fn utilization(&self, workload: &Workload, breakdown: &Breakdown) -> Utilization {
+    pub(super) fn utilization(&self, workload: &Workload, waves: f64, breakdown: &Breakdown) -> Utilization {
         let mut scratch = vec![];
         let prefill = self.prefill_time(&self.chunks(workload), &mut scratch);
         let computing = prefill.full_steps * prefill.full.compute_seconds.0 + prefill.rest.compute_seconds.0;
@@ -316,7 +331,7 @@ impl Estimator {
         let decode_mbu = if breakdown.decode.is_empty() {
             0.0
         } else {
-            let rows = [self.mean_rows(workload)];
+            let rows = [self.mean_rows(workload, waves)];
             let decode = self.timer.time(&Step { prefill: &[], decode: &rows }, &mut scratch);
             decode.memory_bytes.0 / (decode.seconds.0 * self.timer.device().bandwidth()) / stages
         };

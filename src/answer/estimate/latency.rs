@@ -53,12 +53,6 @@ impl Latency {
         self
     }
 
-    /// The last of so many batches that run one after another: it waits for those before it.
-    pub(super) fn after(mut self, waves: f64, n: u64) -> Self {
-        self.queue_s += (waves - 1.0).max(0.0) * self.e2e_s;
-        self.total(n)
-    }
-
     /// Adds what lies outside the engine: images, a prefix in host memory, network, cold start.
     pub(super) fn add_extras(
         &mut self,

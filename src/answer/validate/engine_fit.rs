@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::names::Known;
 use super::row::Asking;
 use super::{KernelChoice, MeasuredTable, Quantity, Skipped};
-use crate::answer::estimate::{Estimator, in_waves};
+use crate::answer::estimate::{Estimator, waves};
 use crate::answer::{Options, engine_file};
 use crate::calibrate::engine::{Latencies, Run, fit_range};
 use crate::calibrate::fit::FitError;
@@ -120,8 +120,7 @@ fn ready(asking: &Asking<'_>, engine: EngineKind) -> Result<Ready, String> {
         return Err(format!("{}: no calibration of it or a relative", asking.accelerator.id));
     }
     let memory = occupancy(asking.model, asking.accelerator, &asking.deployment).map_err(|e| refused(&e))?;
-    let (waves, _) = in_waves(&asking.asked.workload, &memory, &asking.deployment);
-    if waves > 1.0 || !memory.fits {
+    if !memory.fits || waves(&asking.asked.workload, &memory, &asking.deployment) > 1.0 {
         return Err("the KV pool does not hold the batch at once".into());
     }
     let value = |wanted| asking.measured.iter().find(|(q, _)| *q == wanted).map(|(_, v)| *v);
