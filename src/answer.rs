@@ -4,7 +4,6 @@ mod accuracy;
 mod catalog;
 mod cost;
 mod doctor;
-mod engines;
 mod estimate;
 mod explain;
 mod interval;
@@ -15,7 +14,6 @@ pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, opera
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use cost::{Cost, CostInputs};
 pub use doctor::{BenchmarkFacts, Doctor, DriverFacts, GpuFacts, doctor};
-pub use engines::{EngineChoice, engine_file};
 pub use estimate::{
     Breakdown, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question, Throughput,
     TpotDefinition, Utilization, estimate,
@@ -24,7 +22,7 @@ pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metr
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use validate::{
-    ACCURACY_HEADER, Assumed, Case, EngineFit, Group, KernelChoice, MeasuredRow, MeasuredTable, Metric,
-    Metrics, OLD_STACKS, Quantity, SampleGroup, SampleValidation, Skipped, ValidateOptions, Validation,
-    WorstRow, accuracy_book, fit_engine, validate, validate_samples,
+    ACCURACY_HEADER, Case, Group, KernelChoice, MeasuredRow, MeasuredTable, Metric, Metrics, OLD_STACKS,
+    Quantity, SampleGroup, SampleValidation, Skipped, ValidateOptions, Validation, WorstRow, accuracy_book,
+    validate, validate_samples,
 };

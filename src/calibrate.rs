@@ -4,7 +4,6 @@ mod attention;
 pub mod collective;
 pub mod cuda;
 pub mod decode_attention;
-pub mod engine;
 pub mod experts;
 pub mod fit;
 pub mod gemm;

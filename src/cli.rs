@@ -9,6 +9,7 @@ mod error;
 mod estimate;
 mod explain;
 mod gpus;
+mod local;
 mod memory;
 mod meta;
 mod models;

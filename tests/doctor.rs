@@ -57,9 +57,13 @@ fn a_gpu_is_described_and_found_in_the_catalog() {
         let all = gpu["benchmarks"].as_array().unwrap();
         all.iter().find(|b| b["name"] == name).unwrap()["obstacle"].clone()
     };
-    assert_eq!(obstacle("memory"), Value::Null);
-    assert!(obstacle("gemm_bf16").as_str().unwrap().contains("cuBLASLt"));
-    assert!(obstacle("collectives").as_str().unwrap().contains("two GPUs"));
+    assert_eq!(obstacle("bandwidth"), Value::Null);
+    assert_eq!(obstacle("gemm fp8"), Value::Null);
+    assert!(obstacle("gemm nvfp4").as_str().unwrap().contains("10.0"));
+    assert!(obstacle("collective").as_str().unwrap().contains("two GPUs"));
+    let cublaslt =
+        value["libraries"].as_array().unwrap().iter().find(|l| l["library"] == "cublas_lt").unwrap();
+    assert_eq!((&cublaslt["version"], &cublaslt["origin"]), (&"13.1.0".into(), &"loader".into()));
     let text = String::from_utf8(fakes.on(&mut doctor()).output().unwrap().stdout).unwrap();
     for part in ["GPU 0: NVIDIA H200", "h200-sxm", "4,917 GB/s", "76 W, at most 700 W", "18 links up"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");

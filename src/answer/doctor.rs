@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::calibrate::cuda::benchmark::Means;
-use crate::calibrate::cuda::{Benchmark, CudaDevice, CudaError, driver::same_address, visible_devices};
+use crate::calibrate::cuda::part::Means;
+use crate::calibrate::cuda::{CudaDevice, CudaError, Part, driver::same_address, visible_devices};
 use crate::machine::library::{Surroundings, Version, find_all};
 use crate::machine::{Cpu, Driver, Found, Gpu, Library};
 use crate::spec::catalog::{Directories, accelerator_of_driver};
@@ -67,7 +67,7 @@ pub struct GpuFacts {
 /// Whether a benchmark can run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BenchmarkFacts {
-    /// Its name, for `--only`.
+    /// Its name; `--only` takes the first word.
     pub name: &'static str,
     /// What it finds out.
     pub purpose: &'static str,
@@ -148,7 +148,7 @@ fn gpu_facts(
             .iter()
             .any(|l| l.library == Library::Nccl && matches!(l.version, Version::Version(_))),
     };
-    let benchmarks = Benchmark::ALL.into_iter().map(|b| BenchmarkFacts {
+    let benchmarks = Part::ALL.into_iter().map(|b| BenchmarkFacts {
         name: b.name(),
         purpose: b.purpose(),
         obstacle: general.clone().or_else(|| b.obstacle(&means).map(|o| o.0)),

@@ -1,10 +1,19 @@
 //! Measuring on NVIDIA GPUs through the driver, without a toolkit: what is missing is found out before
 //! anything is called, and said as a [`CudaError`].
 
-pub mod benchmark;
+mod backend;
+mod cublaslt;
+mod device;
 pub mod driver;
 mod error;
+mod memory;
+mod monitor;
+mod nccl;
+pub mod part;
+mod replay;
+mod suite;
 
-pub use benchmark::{Benchmark, Obstacle};
+pub use backend::{Cuda, CudaOptions};
 pub use driver::{CudaDevice, visible_devices};
 pub use error::CudaError;
+pub use part::{GemmType, Obstacle, Part};

@@ -2,11 +2,12 @@
 
 use clap::Subcommand;
 
+use super::local::accelerator;
 use super::{CliError, Context};
 use crate::answer::summarise_accelerator;
 use crate::report;
 use crate::spec::Accelerator;
-use crate::spec::catalog::{Kind, accelerator, files};
+use crate::spec::catalog::{Kind, files};
 
 /// Subcommands of `gpus`.
 #[derive(Debug, Subcommand)]

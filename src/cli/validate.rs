@@ -3,13 +3,13 @@
 use clap::Args;
 use std::path::PathBuf;
 
+use super::local::accelerator;
 use super::progress::Progress;
 use super::{CliError, Context};
 use crate::answer::{KernelChoice, Kernels, MeasuredTable, ValidateOptions, validate, validate_samples};
 use crate::calibrate::samples::Table;
 use crate::report;
 use crate::spec::SpecError;
-use crate::spec::catalog::accelerator;
 
 /// Arguments of `validate`.
 #[derive(Debug, Args)]

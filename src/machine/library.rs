@@ -1,7 +1,7 @@
 //! CUDA's shared libraries: found by directory, opened by absolute path, asked for their version.
 #![allow(unsafe_code, reason = "shared libraries are opened and their version functions called")]
 
-use libloading::Library as Handle;
+pub use libloading::Library as Handle;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ffi::c_int;
@@ -208,26 +208,42 @@ fn candidates<'a>(
         .filter(|(_, path)| path.is_file())
 }
 
-/// Makes the first file that opens resident, so that a later `dlopen` of its name finds it. Files of
-/// the wrong machine or without what they need are passed over; the loader's own search comes last.
+/// Opens the first file of a library that a driver of CUDA `major` can serve: by the places, then by the loader's own
+/// search. Files of the wrong machine or without what they need are passed over.
 ///
 /// # Errors
 /// What the loader said of the last file tried, or that there was none.
-pub fn preload(library: Library, surroundings: &Surroundings) -> Result<(PathBuf, &'static Handle), String> {
+pub fn preload(
+    library: Library,
+    surroundings: &Surroundings,
+    major: u32,
+) -> Result<(PathBuf, &'static Handle), String> {
     let mut problem = format!("none of {} is found", library.names().join(", "));
     let directories = surroundings.directories();
     let files = candidates(library, &directories).map(|(_, path)| path);
     for path in files.chain(library.names().iter().map(PathBuf::from)) {
+        if library != Library::Nccl && needs_driver(&path).is_some_and(|needed| needed > major) {
+            if path.is_absolute() {
+                problem = format!("{} is newer than the driver, which serves CUDA {major}", path.display());
+            }
+            continue;
+        }
         match Library::open(&path) {
             Ok(handle) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                return Ok((mapped(&name).unwrap_or(path), handle));
+                return Ok((if path.is_absolute() { path } else { mapped(&name).unwrap_or(path) }, handle));
             }
             Err(error) if path.is_absolute() => problem = format!("{}: {error}", path.display()),
             Err(_) => {}
         }
     }
     Err(problem)
+}
+
+/// The major version of CUDA in a file's name: libraries of 13 need a driver of 13.
+fn needs_driver(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    name.split_once(".so.")?.1.split('.').next()?.parse().ok()
 }
 
 /// The file that is mapped into this process under a name (Linux).

@@ -17,6 +17,7 @@ impl Fakes {
         let fakes = Self(tempfile::tempdir().unwrap());
         fakes.compile("nvml.c", "libnvidia-ml.so.1", &[]);
         fakes.compile("cuda.c", "libcuda.so.1", &[]);
+        fakes.compile("cublaslt.c", "libcublasLt.so.13", &["-ldl"]);
         Some(fakes)
     }
 

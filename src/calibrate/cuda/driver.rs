@@ -29,9 +29,6 @@ const NEEDED: &[&str] = &[
     "cuMemGetInfo_v2",
     "cuMemAlloc_v2",
     "cuMemFree_v2",
-    "cuMemcpyHtoD_v2",
-    "cuMemcpyDtoH_v2",
-    "cuMemsetD8_v2",
     "cuModuleLoadData",
     "cuModuleGetFunction",
     "cuModuleUnload",
@@ -112,6 +109,17 @@ pub fn visible_devices() -> Result<Vec<CudaDevice>, CudaError> {
         return Err(CudaError::NoDevice);
     }
     (0..count).map(device).collect()
+}
+
+/// The major version of CUDA that the driver serves; it must be started.
+///
+/// # Errors
+/// When it does not say.
+pub(super) fn cuda_major() -> Result<u32, CudaError> {
+    let mut version: c_int = 0;
+    // SAFETY: the pointer is to an integer that lives over the call
+    check("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&raw mut version) })?;
+    Ok(u32::try_from(version / 1000).unwrap_or(0))
 }
 
 fn device(ordinal: usize) -> Result<CudaDevice, CudaError> {

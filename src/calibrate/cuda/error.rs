@@ -2,6 +2,7 @@
 
 use cudarc::driver::sys::CUresult;
 
+use crate::calibrate::probe::ProbeError;
 use crate::machine::{DriverError, Library};
 
 /// Why a GPU cannot be measured. All but [`CudaError::OutOfMemory`] and [`CudaError::Call`] are found
@@ -50,7 +51,7 @@ pub enum CudaError {
     },
     /// Somebody else works on the card.
     #[error(
-        "GPU {index} ({name}) is busy: {what}; stop that, choose another GPU, or measure anyway with --force"
+        "GPU {index} ({name}) is busy: {what}; stop that, choose another GPU, or measure all the same with --busy"
     )]
     Busy {
         /// NVML's index.
@@ -93,6 +94,9 @@ pub enum CudaError {
         /// What the loader said.
         problem: String,
     },
+    /// Something that this device or a library does not do.
+    #[error("{0} is not done on this device; leave it out")]
+    Unsupported(String),
     /// A call that failed.
     #[error("{call} failed: {code}; {}", call_fix(.code))]
     Call {
@@ -117,6 +121,55 @@ impl CudaError {
             | CUresult::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE => Self::Mismatch,
             CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE => Self::Unavailable,
             other => Self::Call { call, code: format!("{other:?}") },
+        }
+    }
+}
+
+impl CudaError {
+    /// This device or library does not do that.
+    pub(super) fn unsupported(what: &str) -> Self {
+        Self::Unsupported(what.to_owned())
+    }
+
+    /// As the probes see it while they measure a benchmark: what the device cannot do is skipped.
+    pub(super) fn in_benchmark(self, label: &str) -> ProbeError {
+        let benchmark = label.to_owned();
+        match self {
+            Self::OutOfMemory { mib, .. } => ProbeError::OutOfMemory { benchmark, bytes: mib << 20 },
+            Self::Unsupported(reason) => ProbeError::Unsupported { benchmark, reason },
+            error if error.is_unsupported() => ProbeError::Unsupported {
+                benchmark,
+                reason: "cuBLASLt has no kernel for this shape and type on this device".into(),
+            },
+            Self::Library { library, problem } => ProbeError::Library {
+                library: library.to_string(),
+                reason: problem,
+                fix: library_fix(library).into(),
+            },
+            Self::Call { call, code } => {
+                let fix = call_fix(&code).into();
+                ProbeError::Failed { benchmark, reason: format!("{call} failed: {code}"), fix }
+            }
+            other => ProbeError::Failed {
+                benchmark,
+                reason: other.to_string(),
+                fix: "see `foretoken doctor`".into(),
+            },
+        }
+    }
+
+    /// As the probes see it when a device is opened.
+    #[must_use]
+    pub fn at_open(self, device: &str) -> ProbeError {
+        let text = self.to_string();
+        let (reason, fix) = text.split_once("; ").unwrap_or((&text, "see `foretoken doctor`"));
+        let (device, reason, fix) = (device.to_owned(), reason.to_owned(), fix.to_owned());
+        match self {
+            Self::Busy { what, .. } => ProbeError::Busy { device, reason: what },
+            Self::Library { library, .. } => {
+                ProbeError::Library { library: library.to_string(), reason, fix }
+            }
+            _ => ProbeError::NoDevice { device, reason, fix },
         }
     }
 }

@@ -11,7 +11,7 @@ pub struct DeviceFacts {
     pub gpu: String,
     /// Name as the driver gives it.
     pub name: String,
-    /// First 16 hexadecimal digits of the SHA-256 of the device's UUID: tells two cards apart and names none.
+    /// FNV-1a hash of the device's UUID: tells two cards apart and names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid_hash: Option<String>,
     /// Driver version.

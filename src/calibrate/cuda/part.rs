@@ -1,8 +1,6 @@
-//! The benchmarks of a GPU and what each of them needs.
+//! The parts of the suite and what each of them needs.
 
 use serde::Serialize;
-
-use crate::spec::DataType;
 
 /// Number formats of the matrix product that are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,9 +19,9 @@ pub enum GemmType {
     Nvfp4,
 }
 
-/// A benchmark of the suite.
+/// A part of the suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Benchmark {
+pub enum Part {
     /// Empty kernels, one by one and as a graph.
     Launch,
     /// Read, copy and triad from 1 MiB to 4 GiB.
@@ -40,11 +38,11 @@ pub enum Benchmark {
     Collectives,
 }
 
-/// What stands in the way of a benchmark.
+/// What stands in the way of a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Obstacle(pub String);
 
-/// What is known of a device and its surroundings before a benchmark is tried.
+/// What is known of a device and its surroundings before a part is tried.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Means {
     /// Compute capability as ten times the major number plus the minor.
@@ -61,11 +59,13 @@ impl GemmType {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Bf16, Self::Fp16, Self::Tf32, Self::Fp8, Self::Int8, Self::Nvfp4];
 
-    /// The name in tables of samples; tf32 is a way to multiply fp32.
+    /// The name in tables of samples. Those of fp16 and tf32 beside bf16 are names that no fit reads: no model is
+    /// served in tf32, and fp16 is as fast as bf16, so that a second fit of the same class would only compete.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn name(self, capability: u32) -> &'static str {
         match self {
-            Self::Bf16 => "bf16",
+            Self::Bf16 => "bfloat16",
+            Self::Fp16 if capability < 80 => "float16",
             Self::Fp16 => "fp16",
             Self::Tf32 => "tf32",
             Self::Fp8 => "fp8",
@@ -74,22 +74,15 @@ impl GemmType {
         }
     }
 
-    /// The data type whose class of kernel times it fits; none for tf32, which no model is served in.
+    /// The type of a name.
     #[must_use]
-    pub const fn data_type(self) -> Option<DataType> {
-        match self {
-            Self::Bf16 => Some(DataType::Bf16),
-            Self::Fp16 => Some(DataType::Fp16),
-            Self::Tf32 => None,
-            Self::Fp8 => Some(DataType::Fp8),
-            Self::Int8 => Some(DataType::Int8),
-            Self::Nvfp4 => Some(DataType::Nvfp4),
-        }
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.name(0) == name || t.name(80) == name)
     }
 
     /// Least compute capability whose tensor cores have the format, and least cuBLASLt that offers it
     /// (cuBLAS library, "cublasLtMatmul()" and release notes: fp8 with 12.0 on 8.9, nvfp4 with 12.8 on 10.0).
-    const fn needs(self) -> (u32, u32) {
+    pub(super) const fn needs(self) -> (u32, u32) {
         match self {
             Self::Fp16 | Self::Int8 => (75, 110_000),
             Self::Bf16 | Self::Tf32 => (80, 110_000),
@@ -99,7 +92,7 @@ impl GemmType {
     }
 }
 
-impl Benchmark {
+impl Part {
     /// All of them, in the order of running.
     pub const ALL: [Self; 12] = [
         Self::Launch,
@@ -116,22 +109,22 @@ impl Benchmark {
         Self::Collectives,
     ];
 
-    /// The name for `--only`.
+    /// Its name; `--only` takes the first word.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Launch => "launch",
-            Self::Memory => "memory",
+            Self::Memory => "bandwidth",
             Self::Gemv => "gemv",
-            Self::KvRead => "kv_read",
-            Self::Gemm(GemmType::Bf16) => "gemm_bf16",
-            Self::Gemm(GemmType::Fp16) => "gemm_fp16",
-            Self::Gemm(GemmType::Tf32) => "gemm_tf32",
-            Self::Gemm(GemmType::Fp8) => "gemm_fp8",
-            Self::Gemm(GemmType::Int8) => "gemm_int8",
-            Self::Gemm(GemmType::Nvfp4) => "gemm_nvfp4",
+            Self::KvRead => "attention",
+            Self::Gemm(GemmType::Bf16) => "gemm bf16",
+            Self::Gemm(GemmType::Fp16) => "gemm fp16",
+            Self::Gemm(GemmType::Tf32) => "gemm tf32",
+            Self::Gemm(GemmType::Fp8) => "gemm fp8",
+            Self::Gemm(GemmType::Int8) => "gemm int8",
+            Self::Gemm(GemmType::Nvfp4) => "gemm nvfp4",
             Self::Sustained => "sustained",
-            Self::Collectives => "collectives",
+            Self::Collectives => "collective",
         }
     }
 
@@ -187,15 +180,15 @@ mod tests {
     fn obstacles_name_what_is_missing() {
         let h200 = Means { capability: 90, gpus: 1, cublaslt: Some(130_100), nccl: true };
         let stopped: Vec<&str> =
-            Benchmark::ALL.into_iter().filter(|b| b.obstacle(&h200).is_some()).map(Benchmark::name).collect();
-        assert_eq!(stopped, ["gemm_nvfp4", "collectives"]);
+            Part::ALL.into_iter().filter(|b| b.obstacle(&h200).is_some()).map(Part::name).collect();
+        assert_eq!(stopped, ["gemm nvfp4", "collective"]);
         let turing = Means { capability: 75, gpus: 2, cublaslt: None, nccl: false };
-        let why = |b: Benchmark, means: &Means| b.obstacle(means).map_or_else(String::new, |o| o.0);
-        assert!(why(Benchmark::Gemm(GemmType::Bf16), &turing).contains("8.0"));
-        assert!(why(Benchmark::Gemm(GemmType::Fp16), &turing).contains("cuBLASLt"));
-        assert!(why(Benchmark::Collectives, &turing).contains("NCCL"));
-        assert_eq!(Benchmark::Memory.obstacle(&turing), None);
+        let why = |b: Part, means: &Means| b.obstacle(means).map_or_else(String::new, |o| o.0);
+        assert!(why(Part::Gemm(GemmType::Bf16), &turing).contains("8.0"));
+        assert!(why(Part::Gemm(GemmType::Fp16), &turing).contains("cuBLASLt"));
+        assert!(why(Part::Collectives, &turing).contains("NCCL"));
+        assert_eq!(Part::Memory.obstacle(&turing), None);
         let old_library = Means { cublaslt: Some(120_000), capability: 100, ..h200 };
-        assert!(why(Benchmark::Gemm(GemmType::Nvfp4), &old_library).contains("12.8"));
+        assert!(why(Part::Gemm(GemmType::Nvfp4), &old_library).contains("12.8"));
     }
 }

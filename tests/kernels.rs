@@ -1,0 +1,23 @@
+//! The embedded PTX is made from the CUDA source beside it, and every GPU from Turing to Blackwell assembles it, where the
+//! compilers are at hand: PyPI's nvidia-cuda-nvrtc-cu12 12.0 and nvidia-cuda-nvcc-cu12 12.9 in the python of
+//! $FORETOKEN_CUDA_PYTHON, or of the path.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::process::Command;
+
+#[test]
+fn the_kernels_are_made_from_their_source_and_assemble() {
+    let python = std::env::var("FORETOKEN_CUDA_PYTHON").unwrap_or_else(|_| "python3".into());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/calibrate/cuda/kernels/compile.py");
+    let Ok(output) = Command::new(python).args(["-B", script, "--check"]).output() else {
+        eprintln!("passed over: no python");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(3) {
+        eprintln!("passed over: {text}");
+        return;
+    }
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text.matches("17 kernels, no spills").count(), 9, "{text}");
+}
