@@ -1,5 +1,5 @@
-//! Writes the embedded catalogs: for every TOML file of `hardware/`, `models/` and `calibration/`
-//! the names it is found by and its text, sorted by id.
+//! Writes the embedded catalogs: for every TOML file of `hardware/`, `models/`, `calibration/` and
+//! `calibration/engines/` the names it is found by and its text, sorted by id.
 
 #[path = "src/spec/catalog/header.rs"]
 mod header;
@@ -13,9 +13,12 @@ use std::{env, fs};
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let mut code = String::new();
-    for (directory, table) in
-        [("hardware", "HARDWARE"), ("models", "MODELS"), ("calibration", "CALIBRATIONS")]
-    {
+    for (directory, table) in [
+        ("hardware", "HARDWARE"),
+        ("models", "MODELS"),
+        ("calibration", "CALIBRATIONS"),
+        ("calibration/engines", "ENGINES"),
+    ] {
         println!("cargo::rerun-if-changed={directory}");
         write_table(&root.join(directory), table, &mut code)?;
     }

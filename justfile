@@ -30,6 +30,12 @@ accuracy measured="../shared/data/measured":
     cargo run --release -- accuracy --measured {{measured}}/static.csv {{measured}}/llamacpp.csv \
         --document docs/ACCURACY.md --book calibration/defaults/accuracy.csv
 
+# Fit the terms of old engine versions (calibration/engines) anew from measured results. Build again and write the book after it.
+engine-terms measured="../shared/data/measured":
+    cargo build --release
+    for engine in vllm trtllm; do target/release/foretoken calibrate --engine "$engine" --from-results {{measured}}/static.csv \
+        --date 2026-11-21 -o calibration/engines/"$engine".toml; done
+
 # Estimates per second on one core.
 bench:
     cargo bench --bench estimate

@@ -4,6 +4,7 @@ mod accuracy;
 mod catalog;
 mod cost;
 mod doctor;
+mod engines;
 mod estimate;
 mod explain;
 mod interval;
@@ -14,6 +15,7 @@ pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, opera
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use cost::{Cost, CostInputs};
 pub use doctor::{BenchmarkFacts, Doctor, DriverFacts, GpuFacts, doctor};
+pub use engines::{EngineChoice, engine_file};
 pub use estimate::{
     Breakdown, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question, Throughput,
     TpotDefinition, Utilization, estimate,
@@ -22,7 +24,7 @@ pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metr
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use validate::{
-    ACCURACY_HEADER, Case, Group, KernelChoice, MeasuredRow, MeasuredTable, Metric, Metrics, OLD_STACKS,
-    Quantity, SampleGroup, SampleValidation, Skipped, ValidateOptions, Validation, WorstRow, accuracy_book,
-    validate, validate_samples,
+    ACCURACY_HEADER, Assumed, Case, EngineFit, Group, KernelChoice, MeasuredRow, MeasuredTable, Metric,
+    Metrics, OLD_STACKS, Quantity, SampleGroup, SampleValidation, Skipped, ValidateOptions, Validation,
+    WorstRow, accuracy_book, fit_engine, validate, validate_samples,
 };

@@ -4,6 +4,7 @@ mod attention;
 pub mod collective;
 pub mod cuda;
 pub mod decode_attention;
+pub mod engine;
 pub mod experts;
 pub mod fit;
 pub mod gemm;

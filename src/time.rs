@@ -4,7 +4,7 @@
 
 pub mod calibration;
 mod coefficients;
-mod engine;
+pub mod engine;
 pub mod forms;
 mod hardware;
 mod kernel;
@@ -15,7 +15,7 @@ mod trust;
 mod tuned;
 
 pub use coefficients::{CoefficientError, Coefficients, OperatorClass};
-pub use engine::EngineTerms;
+pub use engine::{EngineFile, EngineRange, EngineTerms};
 pub use hardware::Hardware;
 pub use kernel::{Device, Launch};
 pub use line::{Bound, Line};

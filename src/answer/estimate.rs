@@ -10,7 +10,7 @@ use super::cost::{Cost, CostInputs};
 use super::interval::{Intervals, Regime};
 use super::kernels::Kernels;
 use crate::memory::{MemoryError, MemoryReport, occupancy};
-use crate::spec::{Accelerator, Deployment, Formats, Load, ModelSpec, SpecError, Workload};
+use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
 use crate::time::{Line, Trust};
 use crate::work::Overrides;
 
@@ -254,24 +254,26 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     check_workload(workload)?;
     let formats = Formats::resolve(model, deployment, accelerator)?;
     let estimator = Estimator::new(question, &formats)?;
-    let mut latency = estimator.latency(workload, &mut vec![]);
-    latency.add_extras(&estimator, workload, options, model, &formats);
+    let memory = occupancy(model, accelerator, deployment)?;
     let rows = f64::from(match workload.load {
         Load::StaticBatch(n) | Load::Concurrency(n) => n,
     });
+    let waves = waves(workload, &memory, deployment);
+    let mut latency = estimator.latency_in_waves(workload, waves, &mut vec![]);
+    latency.add_extras(&estimator, workload, options, model, &formats);
     let lengths = [workload.input_len as f64, workload.output_len as f64];
     let gpus = deployment.parallelism.accelerators();
-    let breakdown = estimator.breakdown(workload);
+    let breakdown = estimator.breakdown(workload, waves);
     let regime = Regime {
         engine: deployment.engine.kind,
         trust: estimator.trust(),
         parallel: gpus > 1,
         closed_loop: matches!(workload.load, Load::Concurrency(n) if n > 1),
     };
-    let memory = occupancy(model, accelerator, deployment)?;
     let mut warnings = model.warnings.clone();
     warnings.extend(formats.warnings.iter().cloned());
-    warnings.extend(capacity_warning(&memory, workload, rows / f64::from(deployment.parallelism.dp)));
+    warnings.extend(estimator.engine_warning().map(str::to_owned));
+    warnings.extend(capacity_warning(&memory, workload, rows / f64::from(deployment.parallelism.dp), waves));
     if regime.closed_loop {
         warnings.push(
             "concurrency above 1 is answered by a closed form (steady state, no queueing for KV cache); \
@@ -292,7 +294,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
         inputs: inputs(question, workload, &formats, &estimator),
         memory,
         throughput: throughput(&latency, rows, lengths, gpus, workload),
-        utilization: estimator.utilization(workload, &breakdown),
+        utilization: estimator.utilization(workload, waves, &breakdown),
         cost: Cost::of(accelerator, options.cost, gpus, rows, lengths, &latency),
         breakdown,
         provenance: provenance(question, &estimator),
@@ -302,11 +304,53 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     })
 }
 
-/// What the latencies leave out when the requests do not find room.
-fn capacity_warning(memory: &MemoryReport, workload: &Workload, rows: f64) -> Option<String> {
+/// In how many waves a static batch decodes: 1 when the KV pool holds it to its end.
+///
+/// A rank holds B_max = min(⌊pool/(I + N)⌋, most sequences) requests of I input and N output tokens to their
+/// end. TensorRT-LLM reserves that and runs W = ⌈B/B_max⌉ waves. vLLM and SGLang start all that have room for
+/// their prompts and preempt the last ones when the pool is full: the first to go has then generated
+/// j₀ = pool/B − I tokens, keeps them (they are recomputed with its prompt) and comes back after N steps, so
+/// that W = ⌈B/B_max⌉ − max(0, j₀)/N. Every wave carries B/W requests: the row-steps are the same as in waves
+/// of uneven size, and step times are near affine in the rows. The recomputation itself is not counted.
+///
+/// llama.cpp and transformers make room for the batch that they are given.
+pub(super) fn waves(workload: &Workload, memory: &MemoryReport, deployment: &Deployment) -> f64 {
+    let preempts = match deployment.engine.kind {
+        EngineKind::Vllm | EngineKind::Sglang => true,
+        EngineKind::Trtllm => false,
+        EngineKind::Llamacpp | EngineKind::Transformers | EngineKind::Ideal => return 1.0,
+    };
+    let Load::StaticBatch(batch) = workload.load else { return 1.0 };
+    let rank = batch.div_ceil(deployment.parallelism.dp.max(1));
+    let tokens = workload.input_len + workload.output_len;
+    let pool = memory.kv_cache_tokens;
+    let holds = u32::try_from(pool / tokens.max(1)).unwrap_or(u32::MAX);
+    let most = holds.min(memory.settings.max_num_seqs).max(1);
+    if !memory.fits || rank <= most {
+        return 1.0;
+    }
+    let mut waves = f64::from(rank.div_ceil(most));
+    if preempts && rank <= memory.settings.max_num_seqs {
+        let kept = pool as f64 / f64::from(rank) - workload.input_len as f64;
+        waves -= (kept / workload.output_len as f64).clamp(0.0, 1.0);
+    }
+    waves.max(1.0)
+}
+
+/// What to know when the requests do not find room.
+fn capacity_warning(memory: &MemoryReport, workload: &Workload, rows: f64, waves: f64) -> Option<String> {
     if !memory.fits {
         let reason = memory.reason.as_deref().unwrap_or("the KV pool is too small");
         return Some(format!("does not fit: {reason}; times are what they would be if it did"));
+    }
+    if waves > 1.0 {
+        return Some(format!(
+            "{rows:.0} requests of {} tokens run in {waves:.2} waves: the KV pool holds {} tokens and the engine \
+             {} sequences; times are those of the last requests, which wait for the others (queue_s)",
+            workload.input_len + workload.output_len,
+            memory.kv_cache_tokens,
+            memory.settings.max_num_seqs
+        ));
     }
     let most = memory.settings.max_num_seqs;
     if rows > f64::from(most) {

@@ -2,6 +2,7 @@
 //! [`estimate`](super::estimate), so that what is validated is what users are told.
 
 mod book;
+mod engine_fit;
 mod metrics;
 mod names;
 mod quantity;
@@ -18,6 +19,7 @@ use super::Kernels;
 use crate::spec::catalog::Directories;
 use crate::spec::{Accelerator, SpecError};
 pub use book::{ACCURACY_HEADER, Case, OLD_STACKS, accuracy_book, embedded_book};
+pub use engine_fit::{EngineFit, fit_engine};
 pub use metrics::{Group, Metric, Metrics};
 use names::Known;
 pub use quantity::Quantity;
@@ -70,6 +72,15 @@ pub struct Skipped {
     pub count: usize,
 }
 
+/// Rows that name no engine version, by what was assumed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Assumed {
+    /// Engine and version taken, and why.
+    pub engine: String,
+    /// How many rows.
+    pub count: usize,
+}
+
 /// A quantity of a run that was missed by much.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WorstRow {
@@ -96,6 +107,8 @@ pub struct Validation {
     pub predicted: usize,
     /// Rows not compared, by reason, most first.
     pub skipped: Vec<Skipped>,
+    /// Engine versions taken for rows that name none, most rows first.
+    pub assumed: Vec<Assumed>,
     /// Errors over all rows compared.
     pub metrics: Metrics,
     /// Columns grouped by.
@@ -121,11 +134,23 @@ pub fn validate(
         rows: tables.iter().map(|t| t.rows().count()).sum(),
         predicted: compared.len(),
         skipped,
+        assumed: assumed(&compared),
         metrics: metrics::metrics(compared.iter()),
         by: options.by.clone(),
         groups: if options.by.is_empty() { vec![] } else { metrics::groups(&compared, &options.by) },
         worst: worst(&compared, options.worst),
     })
+}
+
+fn assumed(rows: &[ComparedRow]) -> Vec<Assumed> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for text in rows.iter().filter_map(|r| r.assumed.as_deref()) {
+        *counts.entry(text).or_default() += 1;
+    }
+    let mut all: Vec<Assumed> =
+        counts.into_iter().map(|(engine, count)| Assumed { engine: engine.to_owned(), count }).collect();
+    all.sort_by_key(|a| std::cmp::Reverse(a.count));
+    all
 }
 
 fn compare_all(

@@ -181,21 +181,34 @@ fn loss(residuals: &[f64]) -> f64 {
     residuals.iter().map(|r| 2.0 * s2 * ((1.0 + r * r / s2).sqrt() - 1.0)).sum()
 }
 
-/// Levenberg–Marquardt from one start; returns ln c and the loss.
+/// Fits the coefficients of a form from one start; returns ln c and the loss.
 fn descend<F: Form>(start: Vec<f64>, samples: &[Row<F::Input>], hardware: &Hardware) -> (Vec<f64>, f64) {
-    let coefficients = F::COEFFICIENTS;
-    let (n, rows) = (coefficients.len(), samples.len());
-    let residuals = |u: &[f64], out: &mut [f64]| {
+    let bounds: Vec<[f64; 2]> = F::COEFFICIENTS.iter().map(|c| [c.low.ln(), c.high.ln()]).collect();
+    minimise(&bounds, start, samples.len(), |u, out| {
         let c: Vec<f64> = u.iter().map(|x| x.exp()).collect();
         for (slot, row) in out.iter_mut().zip(samples) {
-            let predicted = F::seconds(&c, &row.input, hardware);
-            *slot =
-                if predicted > 0.0 && predicted.is_finite() { (predicted / row.seconds).ln() } else { 50.0 };
+            *slot = log_ratio(F::seconds(&c, &row.input, hardware), row.seconds);
         }
-    };
+    })
+}
+
+/// ln(predicted / measured); far off where the prediction is no time.
+pub(super) fn log_ratio(predicted: f64, measured: f64) -> f64 {
+    if predicted > 0.0 && predicted.is_finite() { (predicted / measured).ln() } else { 50.0 }
+}
+
+/// Levenberg–Marquardt from one start within bounds; `residuals` fills `rows` of them. Returns the
+/// variables and the loss. The variables are logarithms: steps of 10⁻⁴ give derivatives, no step is longer than 1.
+pub(super) fn minimise(
+    bounds: &[[f64; 2]],
+    start: Vec<f64>,
+    rows: usize,
+    residuals: impl Fn(&[f64], &mut [f64]),
+) -> (Vec<f64>, f64) {
+    let n = bounds.len();
     let clamp = |u: &mut [f64]| {
-        for (x, c) in u.iter_mut().zip(coefficients) {
-            *x = x.clamp(c.low.ln(), c.high.ln());
+        for (x, [low, high]) in u.iter_mut().zip(bounds) {
+            *x = x.clamp(*low, *high);
         }
     };
     let mut u = start;
@@ -209,8 +222,8 @@ fn descend<F: Form>(start: Vec<f64>, samples: &[Row<F::Input>], hardware: &Hardw
         // weighted normal equations: w = ρ'(r)/r = 1/√(1 + (r/s)²)
         let w: Vec<f64> = r.iter().map(|r| 1.0 / (1.0 + (r / LOSS_SCALE).powi(2)).sqrt()).collect();
         let mut jacobian = DMatrix::zeros(rows, n);
-        for (j, c) in coefficients.iter().enumerate() {
-            let step = if u[j] + 1e-4 > c.high.ln() { -1e-4 } else { 1e-4 };
+        for (j, [_, high]) in bounds.iter().enumerate() {
+            let step = if u[j] + 1e-4 > *high { -1e-4 } else { 1e-4 };
             let mut v = u.clone();
             v[j] += step;
             residuals(&v, &mut shifted);

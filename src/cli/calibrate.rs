@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use super::output::write_atomically;
 use super::{CliError, Context};
+use crate::answer::{MeasuredTable, engine_file, fit_engine};
 use crate::calibrate::operators::fit_tables;
 use crate::calibrate::samples::Table;
 use crate::report;
-use crate::spec::SpecError;
 use crate::spec::catalog::accelerator;
+use crate::spec::{Engine, SpecError};
 use crate::time::Hardware;
 use crate::time::calibration::Calibration;
 
@@ -19,13 +20,33 @@ use crate::time::calibration::Calibration;
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
     /// Accelerator that the samples were taken on: catalog id or TOML file.
-    #[arg(long, visible_aliases = ["system", "hardware"], value_name = "GPU")]
-    gpu: String,
+    #[arg(
+        long,
+        visible_aliases = ["system", "hardware"],
+        value_name = "GPU",
+        required_unless_present = "from_results",
+        conflicts_with = "from_results"
+    )]
+    gpu: Option<String>,
     /// Tables of operator samples (.csv or .csv.gz); the columns say which operator, the name
     /// `<gpu>__<engine-version>__<operator>.csv` whose kernels.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     from_samples: Vec<PathBuf>,
-    /// The calibration to write [default: <GPU>.toml]; found by name in $FORETOKEN_HOME/calibration.
+    /// Measured results (.csv or .csv.gz, as `validate` reads them): fits the terms of an engine, range of
+    /// versions by range, the kernels held fixed.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "from_samples")]
+    from_results: Vec<PathBuf>,
+    /// Engine whose terms are fitted.
+    #[arg(
+        long,
+        visible_alias = "backend",
+        value_name = "ENGINE",
+        requires = "from_results",
+        default_value = "vllm"
+    )]
+    engine: Engine,
+    /// The file to write [default: <GPU>.toml or <ENGINE>.toml]; found by name in
+    /// $FORETOKEN_HOME/calibration, engine terms in $FORETOKEN_HOME/calibration/engines.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Where the samples come from and under which licence; stands in the file.
@@ -55,12 +76,15 @@ fn date(text: &str) -> Result<String, String> {
 
 pub(super) fn run(arguments: &CalibrateArgs, context: &Context) -> Result<(), CliError> {
     let start = Instant::now();
+    if !arguments.from_results.is_empty() {
+        return from_results(arguments, context, start);
+    }
     if arguments.from_samples.is_empty() {
         let usage = "this version does not measure the machine itself; give operator samples with \
-                     --from-samples FILE…";
+                     --from-samples FILE…, or measured results with --from-results FILE…";
         return Err(SpecError::Usage(usage.into()).into());
     }
-    let accelerator = accelerator(&arguments.gpu, &context.directories)?;
+    let accelerator = accelerator(arguments.gpu.as_deref().unwrap_or_default(), &context.directories)?;
     let hardware = Hardware::of(&accelerator);
     let tables =
         arguments.from_samples.iter().map(|path| Table::read(path)).collect::<Result<Vec<_>, _>>()?;
@@ -91,6 +115,18 @@ pub(super) fn run(arguments: &CalibrateArgs, context: &Context) -> Result<(), Cl
     write_atomically(&path, &calibration.to_toml())?;
     let wall = start.elapsed().as_secs_f64();
     context.output.print(&report::calibrated(&calibration, &refused, &path.display().to_string(), wall))
+}
+
+fn from_results(arguments: &CalibrateArgs, context: &Context, start: Instant) -> Result<(), CliError> {
+    let tables: Vec<MeasuredTable> =
+        arguments.from_results.iter().map(|path| MeasuredTable::read(path)).collect::<Result<_, _>>()?;
+    let before = engine_file(arguments.engine.kind, &context.directories)?;
+    let date = arguments.date.as_deref().unwrap_or_default();
+    let fit = fit_engine(&tables, arguments.engine.kind, date, &context.directories)?;
+    let path = arguments.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.toml", fit.file.engine)));
+    write_atomically(&path, &fit.file.to_toml()?)?;
+    let wall = start.elapsed().as_secs_f64();
+    context.output.print(&report::engine_fitted(&before, &fit, &path.display().to_string(), wall))
 }
 
 /// A file name from an id, which in a user's file may hold anything.

@@ -30,6 +30,13 @@ pub fn validation(answer: &Validation) -> Report {
     if !answer.worst.is_empty() {
         sections.push(worst(&answer.worst));
     }
+    if !answer.assumed.is_empty() {
+        let mut assumed = Section::new("Engine versions taken for rows that name none", &["rows", "engine"]);
+        for a in &answer.assumed {
+            assumed.row([count(a.count as f64), a.engine.clone()]);
+        }
+        sections.push(assumed);
+    }
     if !answer.skipped.is_empty() {
         let mut skipped = Section::new("Skipped", &["rows", "reason"]);
         for s in &answer.skipped {

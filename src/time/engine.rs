@@ -1,13 +1,20 @@
-//! What an engine adds to the kernels: host time per request, step and row.
+//! What an engine adds to the kernels: host time per request, step, row and cached token, and how its own
+//! kernels of a version differ from those that the calibrations hold.
 
-use serde::Deserialize;
-use std::collections::BTreeMap;
+mod file;
+mod terms;
 
-use super::CoefficientError;
-use crate::spec::EngineKind;
+use serde::{Deserialize, Serialize};
+
+pub use file::{EngineFile, EngineRange, InForce, LeftOut, RangeFit, Versions};
+pub use terms::{Absent, TERMS, Term, term};
+
+use super::hardware::Hardware;
+use crate::spec::DataType;
+use crate::work::{Operator, Shape};
 
 /// Engine terms, all zero for `ideal`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineTerms {
     /// Arrival to first scheduling in milliseconds.
@@ -20,50 +27,103 @@ pub struct EngineTerms {
     pub step_us: f64,
     /// Host time per sampled row in microseconds.
     pub row_us: f64,
+    /// Host time per step and doubling of the tensor-parallel ranks, in microseconds.
+    #[serde(default)]
+    pub rank_us: f64,
+    /// Host time per step and cached token of its decode rows, in nanoseconds: block tables built anew.
+    #[serde(default)]
+    pub context_ns: f64,
+    /// Time by which every collective is longer than the calibration's, in microseconds.
+    #[serde(default)]
+    pub collective_us: f64,
     /// Host time per kernel launch relative to a bare launch, without graphs.
     pub host_slowdown: f64,
     /// Decode runs from captured graphs.
     pub decode_graphs: bool,
+    /// The engine's decode attention.
+    #[serde(default)]
+    pub attention: AttentionTerms,
     /// Where the numbers came from.
+    #[serde(skip)]
     pub source: String,
 }
 
-#[derive(Deserialize)]
-struct File {
-    schema: u32,
-    #[serde(flatten)]
-    engines: BTreeMap<String, EngineTerms>,
+/// How an engine's decode attention over grouped-query caches differs from the calibration's.
+///
+/// A kernel that is not written for grouped queries reads the cache once per query head. With Q bytes of
+/// keys and values, g = heads / KV heads and B the memory bandwidth,
+/// t = max(scale·t₀, g·Q/(x·B)); x = `reread` where there are more than [`SPLIT_ROWS_HEADS`] rows × heads a
+/// rank, else `reread_split`, because fewer split the context and share what the L2 holds. A cache format
+/// that the device cannot multiply in is converted in software: t ≥ elements·g/(rate·multiprocessors).
+/// Source: vLLM's `paged_attention_v1`/`_v2` and their choice in `PagedAttention.forward_decode` (0.2 to
+/// 0.7); the rates are fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttentionTerms {
+    /// Factor on the calibration's time.
+    pub scale: f64,
+    /// Rereading and conversion happen with 8-bit caches and windows only.
+    pub paged_only: bool,
+    /// x above: share of the memory bandwidth that rereading reaches; above 1 when the L2 serves part of
+    /// it, 0 where the kernel does not reread.
+    pub reread: f64,
+    /// x with few rows × heads; 0 as above.
+    pub reread_split: f64,
+    /// Elements of an 8-bit cache that a multiprocessor converts in software, in 10⁹ a second; 0 where the
+    /// conversion costs nothing.
+    pub software_fp8: f64,
 }
 
-const FILE: &str = "calibration/defaults/engines.toml";
+/// Rows × query heads of a rank up to which vLLM's paged attention splits the context over blocks.
+const SPLIT_ROWS_HEADS: f64 = 512.0;
 
-impl EngineTerms {
-    /// The embedded terms of an engine.
-    ///
-    /// # Errors
-    /// When the embedded file is broken, which a test excludes.
-    pub fn default_for(engine: EngineKind) -> Result<Self, CoefficientError> {
-        let mut file: File = toml::from_str(include_str!("../../calibration/defaults/engines.toml"))
-            .map_err(|e| CoefficientError::Syntax { file: FILE.into(), message: e.message().to_owned() })?;
-        if file.schema != 1 {
-            return Err(CoefficientError::Schema { file: FILE.into(), schema: file.schema });
-        }
-        file.engines.remove(engine.name()).ok_or_else(|| CoefficientError::Syntax {
-            file: FILE.into(),
-            message: format!("no table [{}]", engine.name()),
-        })
+impl Default for AttentionTerms {
+    fn default() -> Self {
+        Self { scale: 1.0, paged_only: false, reread: 0.0, reread_split: 0.0, software_fp8: 0.0 }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_engine_has_terms() {
-        for (kind, _) in EngineKind::ALL {
-            let terms = EngineTerms::default_for(kind).unwrap();
-            assert!(terms.prefill_scale >= 1.0 && terms.request_ms >= 0.0);
+impl AttentionTerms {
+    /// Seconds of a decode attention that take `seconds` by the calibration.
+    fn seconds(&self, operator: &Operator, seconds: f64, hardware: &Hardware) -> f64 {
+        let Shape::DecodeAttention { rows, context, heads, kv_heads, head_dim, window, cache } =
+            operator.shape
+        else {
+            return seconds;
+        };
+        let mut longest = self.scale * seconds;
+        let eight_bit = cache.bytes() <= 1.0;
+        if self.paged_only && !eight_bit && window.is_infinite() {
+            return longest;
         }
+        let elements = 2.0 * rows * context.min(window) * heads * head_dim;
+        let reread = if rows * heads > SPLIT_ROWS_HEADS { self.reread } else { self.reread_split };
+        if reread > 0.0 && heads > kv_heads && hardware.bandwidth > 0.0 {
+            longest = longest.max(elements * cache.bytes() / (reread * hardware.bandwidth));
+        }
+        let software = cache == DataType::Fp8 && hardware.peak(DataType::Fp8) <= 0.0;
+        if software && self.software_fp8 > 0.0 && hardware.multiprocessors > 0.0 {
+            longest = longest.max(elements / (1e9 * self.software_fp8 * hardware.multiprocessors));
+        }
+        longest
+    }
+}
+
+impl EngineTerms {
+    /// Seconds of an operator that takes `seconds` by the calibration.
+    #[must_use]
+    pub fn kernel_seconds(&self, operator: &Operator, seconds: f64, hardware: &Hardware) -> f64 {
+        match operator.shape {
+            Shape::DecodeAttention { .. } => self.attention.seconds(operator, seconds, hardware),
+            Shape::Collective { ranks, .. } if ranks > 1 => seconds + 1e-6 * self.collective_us,
+            _ => seconds,
+        }
+    }
+
+    /// Host seconds of a step: t_step + t_row·rows + t_rank·log₂(ranks) + t_ctx·cached tokens.
+    #[must_use]
+    pub fn host_seconds(&self, rows: f64, tensor_ranks: f64, cached_tokens: f64) -> f64 {
+        let us = self.step_us + self.row_us * rows + self.rank_us * tensor_ranks.max(1.0).log2();
+        1e-6 * us + 1e-9 * self.context_ns * cached_tokens
     }
 }

@@ -58,6 +58,12 @@ impl Device {
         &self.coefficients
     }
 
+    /// Peaks and bandwidths.
+    #[must_use]
+    pub fn hardware(&self) -> &Hardware {
+        &self.hardware
+    }
+
     /// Peak operations per second of a data type; 0 where unknown.
     #[must_use]
     pub fn peak(&self, data_type: DataType) -> f64 {

@@ -1,19 +1,22 @@
 //! The step time: the one function that every answer and the simulator call.
 
+use std::sync::Arc;
+
 use super::engine::EngineTerms;
 use super::kernel::{Device, Launch};
 use super::line::{Bound, Line, Source};
 use crate::units::{Bytes, Flops, Seconds};
 use crate::work::{Operator, Plan, Step};
 
-/// A plan on a device under an engine.
+/// A plan on a device under an engine. Clones share plan and device.
 #[derive(Debug, Clone)]
 pub struct StepTimer {
-    plan: Plan,
-    device: Device,
+    plan: Arc<Plan>,
+    device: Arc<Device>,
     terms: EngineTerms,
-    decode_launch: Launch,
+    enforce_eager: bool,
     layers: f64,
+    tensor_ranks: f64,
 }
 
 /// Totals of one step.
@@ -28,11 +31,28 @@ pub struct StepTime {
 }
 
 impl StepTimer {
-    /// Puts a plan on a device. `layers` is the number of layers (for the prefill floor).
+    /// Puts a plan on a device. `layers` is the number of layers (for the prefill floor), `tensor_ranks`
+    /// the tensor-parallel degree (for host time).
     #[must_use]
-    pub fn new(plan: Plan, device: Device, terms: EngineTerms, enforce_eager: bool, layers: f64) -> Self {
-        let decode_launch = if terms.decode_graphs && !enforce_eager { Launch::Graph } else { Launch::Eager };
-        Self { plan, device, terms, decode_launch, layers }
+    pub fn new(
+        plan: Plan,
+        device: Device,
+        terms: EngineTerms,
+        enforce_eager: bool,
+        layers: f64,
+        tensor_ranks: f64,
+    ) -> Self {
+        Self { plan: Arc::new(plan), device: Arc::new(device), terms, enforce_eager, layers, tensor_ranks }
+    }
+
+    /// The same under other engine terms.
+    #[must_use]
+    pub fn with_terms(&self, terms: EngineTerms) -> Self {
+        Self { terms, ..self.clone() }
+    }
+
+    fn decode_launch(&self) -> Launch {
+        if self.terms.decode_graphs && !self.enforce_eager { Launch::Graph } else { Launch::Eager }
     }
 
     /// The device.
@@ -55,6 +75,7 @@ impl StepTimer {
         let mut launches = 0.0;
         for operator in scratch.iter() {
             let (seconds, _) = self.device.seconds(operator);
+            let seconds = self.terms.kernel_seconds(operator, seconds, self.device.hardware());
             total.seconds.0 += seconds * operator.repeat;
             launches += operator.launches * operator.repeat;
             let peak = self.device.peak(operator.math);
@@ -74,7 +95,11 @@ impl StepTimer {
         let mut operators = vec![];
         self.plan.lower(step, &mut operators);
         let mut lines: Vec<Line> = vec![];
-        for line in operators.iter().map(|o| self.device.line(o)) {
+        for operator in &operators {
+            let mut line = self.device.line(operator);
+            let seconds = line.seconds.0 / operator.repeat.max(f64::MIN_POSITIVE);
+            let seconds = self.terms.kernel_seconds(operator, seconds, self.device.hardware());
+            line.seconds = Seconds(seconds * operator.repeat);
             match lines.iter_mut().find(|l| l.label == line.label) {
                 Some(same) => same.merge(&line),
                 None => lines.push(line),
@@ -104,19 +129,20 @@ impl StepTimer {
     /// What the engine adds to `device` seconds of kernels: slowdown of prefill, waiting for the host's
     /// launches, host time per step.
     ///
-    /// step = max(s·t, κ·L, launches·t_launch) + t_step + t_row·rows, with s = 1 and κ = 0 in steps
-    /// without prefill tokens. Source: SERVING section 3.
+    /// step = max(s·t, κ·L, launches·t_launch) + t_step + t_row·rows + t_rank·log₂(ranks) + t_ctx·cached
+    /// tokens, with s = 1 and κ = 0 in steps without prefill tokens. Source: SERVING section 3.
     fn engine(&self, step: &Step<'_>, device: f64, launches: f64) -> [f64; 3] {
         let t = &self.terms;
-        let host = 1e-6 * (t.step_us + t.row_us * step.sampled());
+        let cached = step.decode.iter().map(|d| d.rows * d.context).sum();
+        let host = t.host_seconds(step.sampled(), self.tensor_ranks, cached);
         if step.prefill.is_empty() {
-            let gap = self.device.host_gap(launches, device, self.decode_launch, t.host_slowdown);
+            let gap = self.device.host_gap(launches, device, self.decode_launch(), t.host_slowdown);
             return [0.0, gap, host];
         }
         let slowdown = device * (t.prefill_scale - 1.0);
         let busy = device + slowdown;
         let floor = 1e-3 * t.prefill_floor_ms * self.layers - busy;
-        let gap = match self.decode_launch {
+        let gap = match self.decode_launch() {
             Launch::Graph => 0.0,
             Launch::Eager => self.device.host_gap(launches, busy, Launch::Eager, t.host_slowdown),
         };

@@ -19,7 +19,7 @@ fn preference(engine: EngineKind) -> &'static [&'static str] {
     match engine {
         EngineKind::Vllm => &["measured", "vllm", "sglang", "trtllm"],
         EngineKind::Sglang => &["measured", "sglang", "vllm", "trtllm"],
-        EngineKind::Trtllm => &["measured", "trtllm", "sglang", "vllm"],
+        EngineKind::Trtllm => &["measured", "trtllm", "vllm", "sglang"],
         EngineKind::Transformers => &["measured", "vllm", "sglang"],
         EngineKind::Llamacpp | EngineKind::Ideal => &[],
     }

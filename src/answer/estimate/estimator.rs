@@ -1,6 +1,8 @@
 //! A deployment made ready once, asked many times.
 
 use super::{Breakdown, Latency, Question, Utilization};
+use crate::answer::EngineChoice;
+use crate::spec::catalog::Directories;
 use crate::spec::{EngineDefaults, EngineKind, Formats, Load, SpecError, Workload};
 use crate::time::{Bound, Coefficients, Device, EngineTerms, Line, StepTime, StepTimer, Trust, Tuned};
 use crate::units::{Bytes, Seconds};
@@ -15,6 +17,7 @@ pub struct Estimator {
     token_budget: u32,
     trust: Trust,
     kernel_source: String,
+    engine_warning: Option<String>,
 }
 
 /// The whole prefill of one data-parallel rank: steps filled to the token budget and the rest.
@@ -70,7 +73,7 @@ impl Estimator {
             (_, true) => Trust::FamilyDefault,
             (_, false) => Trust::Default,
         };
-        let terms = EngineTerms::default_for(engine).map_err(broken)?;
+        let choice = EngineChoice::in_force(deployment.engine, &Directories::default())?;
         let plan = Plan::new(model, deployment, formats, options.overrides);
         let layers = f64::from(model.layer_count());
         let mut device = Device::with(accelerator, coefficients);
@@ -85,7 +88,15 @@ impl Estimator {
         }
         let p = deployment.parallelism;
         Ok(Self {
-            timer: StepTimer::new(plan, device, terms, deployment.enforce_eager, layers),
+            timer: StepTimer::new(
+                plan,
+                device,
+                choice.terms,
+                deployment.enforce_eager,
+                layers,
+                f64::from(p.tp),
+            ),
+            engine_warning: choice.warning,
             pipeline: f64::from(p.pp),
             data_parallel: f64::from(p.dp),
             token_budget: EngineDefaults::resolve(model, accelerator, deployment)
@@ -120,6 +131,24 @@ impl Estimator {
         &self.timer.terms().source
     }
 
+    /// What to know of the engine terms: none where a range holds the version.
+    #[must_use]
+    pub fn engine_warning(&self) -> Option<&str> {
+        self.engine_warning.as_deref()
+    }
+
+    /// The engine terms in force.
+    #[must_use]
+    pub fn terms(&self) -> &EngineTerms {
+        self.timer.terms()
+    }
+
+    /// The same deployment under other engine terms.
+    #[must_use]
+    pub fn with_terms(&self, terms: EngineTerms) -> Self {
+        Self { timer: self.timer.with_terms(terms), ..self.clone() }
+    }
+
     /// Requests prefilled together.
     pub(super) fn batch_of(&self, workload: &Workload) -> f64 {
         match workload.load {
@@ -144,12 +173,25 @@ impl Estimator {
     /// Latencies of a workload. `scratch` is reused between calls.
     #[must_use]
     pub fn latency(&self, workload: &Workload, scratch: &mut Vec<Operator>) -> Latency {
+        self.latency_in_waves(workload, 1.0, scratch)
+    }
+
+    /// The same where a static batch decodes in W waves of B/W requests, one after another: the last
+    /// requests wait (W − 1)·(N − 1) decode steps of the others; all prompts are prefilled before them.
+    pub(super) fn latency_in_waves(
+        &self,
+        workload: &Workload,
+        waves: f64,
+        scratch: &mut Vec<Operator>,
+    ) -> Latency {
         let overhead = 1e-3 * self.timer.terms().request_ms;
         let prefill = self.prefill_time(&self.chunks(workload), scratch).pipelined(self.pipeline);
-        let decode = self.decode_seconds(workload, scratch);
+        let decode = self.decode_seconds(workload, waves, scratch);
         let n = workload.output_len;
         let (itl, queue) = match workload.load {
-            Load::StaticBatch(_) | Load::Concurrency(0 | 1) => (decode, 0.0),
+            Load::StaticBatch(_) | Load::Concurrency(0 | 1) => {
+                (decode, (waves - 1.0) * n.saturating_sub(1) as f64 * decode)
+            }
             Load::Concurrency(c) => {
                 // Steady state: every other request's prefill falls into some decode step of this one.
                 // TPOT = t_d + (c − 1)/N · t_m; TTFT = t_p·(1 + f·(c − 1)/2) + t_off, f = 0.1.
@@ -210,18 +252,19 @@ impl Estimator {
         PrefillTime { full, rest: time(chunks.rest), full_steps: chunks.full_steps }
     }
 
-    /// Rows of one decode step of one rank: a pipeline keeps one micro-batch in every stage.
-    fn decode_rows(&self, workload: &Workload) -> f64 {
+    /// Rows of one decode step of one rank: a pipeline keeps one micro-batch in every stage. Of waves the
+    /// mean, which need not be whole.
+    fn decode_rows(&self, workload: &Workload, waves: f64) -> f64 {
         let rows = match workload.load {
             Load::StaticBatch(n) | Load::Concurrency(n) => f64::from(n),
         };
-        (rows / self.data_parallel / self.pipeline).ceil().max(1.0)
+        ((rows / self.data_parallel / self.pipeline).ceil() / waves).max(1.0)
     }
 
     /// Mean decode step over the contexts from the prompt to the end, by Simpson's rule
     /// (exact while step times are at most cubic in context).
-    fn decode_seconds(&self, workload: &Workload, scratch: &mut Vec<Operator>) -> f64 {
-        let rows = self.decode_rows(workload);
+    fn decode_seconds(&self, workload: &Workload, waves: f64, scratch: &mut Vec<Operator>) -> f64 {
+        let rows = self.decode_rows(workload, waves);
         let first = workload.input_len as f64 + 1.0;
         let last = (workload.input_len + workload.output_len) as f64 - 1.0;
         let mut at = |context: f64| {
@@ -235,12 +278,13 @@ impl Estimator {
     }
 
     /// Lines of the whole prefill and of one decode step at the mean context.
-    pub(super) fn breakdown(&self, workload: &Workload) -> Breakdown {
+    pub(super) fn breakdown(&self, workload: &Workload, waves: f64) -> Breakdown {
         let prefill = self.prefill_lines(&self.chunks(workload));
         let decode = if workload.output_len > 1 {
-            let mut lines = self.timer.lines(&Step { prefill: &[], decode: &[self.mean_rows(workload)] });
+            let mut lines =
+                self.timer.lines(&Step { prefill: &[], decode: &[self.mean_rows(workload, waves)] });
             let total: f64 = lines.iter().map(|l| l.seconds.0).sum();
-            let mean = self.decode_seconds(workload, &mut vec![]);
+            let mean = self.decode_seconds(workload, waves, &mut vec![]);
             for line in &mut lines {
                 // the mean over the contexts differs from the time at the mean context by rounding only
                 line.seconds = Seconds(line.seconds.0 * mean / total);
@@ -273,13 +317,13 @@ impl Estimator {
         lines
     }
 
-    fn mean_rows(&self, workload: &Workload) -> DecodeRows {
+    fn mean_rows(&self, workload: &Workload, waves: f64) -> DecodeRows {
         let context = workload.input_len as f64 + workload.output_len as f64 / 2.0;
-        DecodeRows { rows: self.decode_rows(workload), context }
+        DecodeRows { rows: self.decode_rows(workload, waves), context }
     }
 
     /// MFU of prefill, MBU of decode (0 without decode) and what each phase waits for.
-    pub(super) fn utilization(&self, workload: &Workload, breakdown: &Breakdown) -> Utilization {
+    pub(super) fn utilization(&self, workload: &Workload, waves: f64, breakdown: &Breakdown) -> Utilization {
         let mut scratch = vec![];
         let prefill = self.prefill_time(&self.chunks(workload), &mut scratch);
         let computing = prefill.full_steps * prefill.full.compute_seconds.0 + prefill.rest.compute_seconds.0;
@@ -287,7 +331,7 @@ impl Estimator {
         let decode_mbu = if breakdown.decode.is_empty() {
             0.0
         } else {
-            let rows = [self.mean_rows(workload)];
+            let rows = [self.mean_rows(workload, waves)];
             let decode = self.timer.time(&Step { prefill: &[], decode: &rows }, &mut scratch);
             decode.memory_bytes.0 / (decode.seconds.0 * self.timer.device().bandwidth()) / stages
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{KernelChoice, MeasuredRow};
 use crate::answer::Kernels;
 use crate::spec::catalog::{self, Directories};
-use crate::spec::deployment::EngineKind;
+use crate::spec::deployment::{EngineKind, Version};
 use crate::spec::model::TensorClass;
 use crate::spec::{Accelerator, DataType, Engine, ModelSpec, SpecError};
 
@@ -187,18 +187,59 @@ pub(super) fn stored(row: MeasuredRow<'_>, engine: EngineKind, model: &ModelSpec
     })
 }
 
-/// The engine of a row, with its version where the file gives one that can be read.
-pub(super) fn engine_of(row: MeasuredRow<'_>) -> Result<Engine, String> {
+/// Engine versions of published results whose rows name none, by the source column. The reason says what
+/// the version follows from.
+const PUBLISHED: [(&str, EngineKind, Version, &str); 6] = [
+    (
+        "argonne",
+        EngineKind::Vllm,
+        Version(0, 6),
+        "LLM-Inference-Bench, 2024; its rows of other accelerators say 0.6.1",
+    ),
+    (
+        "argonne",
+        EngineKind::Trtllm,
+        Version(0, 11),
+        "LLM-Inference-Bench, August 2024: the release of that time",
+    ),
+    ("prem", EngineKind::Vllm, Version(0, 2), "prem benchmarks, end of 2023: the release of that time"),
+    ("prem", EngineKind::Trtllm, Version(0, 6), "prem benchmarks, end of 2023: the release of that time"),
+    (
+        "mlc_perf_bench",
+        EngineKind::Vllm,
+        Version(0, 2),
+        "MLC's llm-perf-bench, end of 2023: the release of that time",
+    ),
+    (
+        "mlc_perf_bench",
+        EngineKind::Trtllm,
+        Version(0, 6),
+        "MLC's llm-perf-bench, end of 2023: the release of that time",
+    ),
+];
+
+/// The engine of a row with its version: as the file gives it; else that of the publication; else the
+/// newest. The second is what was assumed and why.
+pub(super) fn engine_of(row: MeasuredRow<'_>) -> Result<(Engine, Option<String>), String> {
     let lower = row.text("engine").to_ascii_lowercase();
     let name = lower.trim_start_matches("nvidia ").split(" (").next().unwrap_or_default();
     let newest: Engine = name.parse().map_err(|_| format!("engine `{lower}` is not modelled"))?;
     let version = row.text("engine_version");
     let numbered = version.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
     // builds of llama.cpp have no number that any rule depends on
-    if newest.kind == EngineKind::Llamacpp || !numbered {
-        return Ok(newest);
+    if matches!(newest.kind, EngineKind::Llamacpp | EngineKind::Ideal) {
+        return Ok((newest, None));
     }
-    format!("{name}@{version}").parse().or(Ok(newest))
+    if numbered && let Ok(engine) = format!("{name}@{version}").parse() {
+        return Ok((engine, None));
+    }
+    let source = row.text("source");
+    let published = PUBLISHED.iter().find(|(s, kind, ..)| *s == source && *kind == newest.kind);
+    let (engine, why) = match published {
+        Some((_, kind, version, why)) => (Engine { kind: *kind, version: *version }, *why),
+        None => (newest, "the newest: nothing says when it was measured"),
+    };
+    Ok((engine, Some(format!("{engine}: {why}"))))
 }
 
 #[cfg(test)]
@@ -222,6 +263,21 @@ mod tests {
         for name in ["shisa-v2-llama3.1-8b.i1-Q4_K_M", "llama", "BAAI/Aquila-7B", ""] {
             assert!(model_of(name, &directories).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn versions_are_the_row_s_or_said_to_be_assumed() {
+        let header = "engine,engine_version,source,model,gpu,mode,concurrency,input_len,output_len,e2e_ms\n";
+        let rows = "vllm,0.6.1,argonne,m,g,static,1,1,1,1\nvllm,,argonne,m,g,static,1,1,1,1\n\
+                    sglang,nightly,here,m,g,static,1,1,1,1\nllamacpp,b4000,,m,g,static,1,1,1,1\n";
+        let table = super::super::MeasuredTable::parse(&format!("{header}{rows}"), "a.csv").unwrap();
+        let found: Vec<_> = table.rows().map(|r| engine_of(r).unwrap()).collect();
+        assert_eq!((found[0].0.version, &found[0].1), (Version(0, 6), &None));
+        assert_eq!(found[1].0.version, Version(0, 6));
+        assert!(found[1].1.as_ref().is_some_and(|why| why.starts_with("vllm@0.6: LLM-Inference-Bench")));
+        assert_eq!(found[2].0, Engine::newest(EngineKind::Sglang));
+        assert!(found[2].1.as_ref().is_some_and(|why| why.contains("newest")));
+        assert_eq!(found[3].1, None);
     }
 
     #[test]

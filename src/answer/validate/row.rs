@@ -4,9 +4,11 @@ use serde::Serialize;
 
 use super::names::{Known, engine_of, stored};
 use super::{MeasuredRow, Quantity};
-use crate::answer::{Estimate, Interval, Options, Question, estimate};
+use crate::answer::{Estimate, Interval, Kernels, Options, Question, estimate};
 use crate::spec::model::{LayerGroup, Mixer};
-use crate::spec::{Deployment, Load, ModelSpec, Parallelism, SpecError, Workload, check_deployment};
+use crate::spec::{
+    Accelerator, Deployment, Load, ModelSpec, Parallelism, SpecError, Workload, check_deployment,
+};
 
 /// A run that is not compared.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) struct ComparedRow {
     pub question: String,
     /// Values of the columns grouped by.
     pub group: Vec<String>,
+    /// Engine version that the row does not name, and why it was taken.
+    pub assumed: Option<String>,
     /// The row may be validated against and not passed on.
     pub private: bool,
 }
@@ -82,93 +86,124 @@ fn depth(note: &str) -> u64 {
     digits.flatten().and_then(|d| d.parse().ok()).filter(|d| *d <= 1_000_000_000).unwrap_or(0)
 }
 
+/// A run as a question, with what it measured.
+pub(super) struct Asking<'a> {
+    pub model: &'a ModelSpec,
+    pub accelerator: &'a Accelerator,
+    pub kernels: Option<&'a Kernels>,
+    pub deployment: Deployment,
+    pub asked: Asked,
+    /// In SI units.
+    pub measured: Vec<(Quantity, f64)>,
+    /// Engine version that the row does not name, and why it was taken.
+    pub assumed: Option<String>,
+}
+
+impl<'a> Asking<'a> {
+    /// Reads a run; the inner error is why it is skipped.
+    ///
+    /// # Errors
+    /// When a cell holds what its column cannot.
+    pub(super) fn of(row: MeasuredRow<'_>, known: &'a Known) -> Result<Result<Self, String>, SpecError> {
+        if row.text("mode") != "static" {
+            return Ok(Err(format!("mode `{}`: only static batches are compared", row.text("mode"))));
+        }
+        let asked = Asked::of(row)?;
+        let parallelism = Parallelism {
+            tp: row.whole("tp", 1)?.unwrap_or(1),
+            pp: row.whole("pp", 1)?.unwrap_or(1),
+            dp: row.whole("dp", 1)?.unwrap_or(1),
+            ep: row.whole("ep", 1)?.unwrap_or(1),
+        };
+        let given = row.whole("num_gpus", 1)?.unwrap_or(parallelism.accelerators());
+        if given != parallelism.accelerators() {
+            let Parallelism { tp, pp, dp, .. } = parallelism;
+            return Ok(Err(format!("num_gpus {given} is not tp {tp} × pp {pp} × dp {dp}")));
+        }
+        let mut measured = vec![];
+        for quantity in Quantity::ALL {
+            if let Some(value) = row.positive(quantity.column())? {
+                measured.push((quantity, value * quantity.scale()));
+            }
+        }
+        Ok(Self::resolve(row, known, asked, parallelism, measured))
+    }
+
+    fn resolve(
+        row: MeasuredRow<'_>,
+        known: &'a Known,
+        asked: Result<Asked, String>,
+        parallelism: Parallelism,
+        mut measured: Vec<(Quantity, f64)>,
+    ) -> Result<Self, String> {
+        let (engine, assumed) = engine_of(row)?;
+        let model = known.model(row.text("model"))?;
+        let (accelerator, kernels) = known.device(row.text("gpu"))?;
+        let asked = asked?;
+        let stored = stored(row, engine.kind, model)?;
+        let kv_cache_data_type = match row.text("kv_cache_dtype") {
+            "" | "auto" => None,
+            text => Some(text.parse().map_err(|_| format!("kv_cache_dtype `{text}` is not known"))?),
+        };
+        let deployment = Deployment {
+            parallelism,
+            data_type: stored.data_type,
+            quantization: stored.quantization,
+            kv_cache_data_type,
+            ..Deployment::single(engine)
+        };
+        check_deployment(model, &deployment).map_err(|e| format!("refused: {e}"))?;
+        keep_own_measurements(row, &asked, &mut measured);
+        if measured.is_empty() {
+            return Err("nothing measured that is predicted".into());
+        }
+        Ok(Self { model, accelerator, kernels: kernels.as_ref(), deployment, asked, measured, assumed })
+    }
+
+    /// The question.
+    pub(super) fn question<'b>(&'b self, options: &'b Options) -> Question<'b> {
+        Question {
+            model: self.model,
+            accelerator: self.accelerator,
+            deployment: &self.deployment,
+            workload: &self.asked.workload,
+            kernels: self.kernels,
+            options,
+        }
+    }
+}
+
 /// Predicts one run.
 ///
 /// # Errors
 /// When a cell holds what its column cannot.
 pub(super) fn compare(row: MeasuredRow<'_>, known: &Known, by: &[String]) -> Result<Outcome, SpecError> {
-    if row.text("mode") != "static" {
-        return Ok(Outcome::Skipped(format!(
-            "mode `{}`: only static batches are compared",
-            row.text("mode")
-        )));
-    }
-    let asked = Asked::of(row)?;
-    let parallelism = Parallelism {
-        tp: row.whole("tp", 1)?.unwrap_or(1),
-        pp: row.whole("pp", 1)?.unwrap_or(1),
-        dp: row.whole("dp", 1)?.unwrap_or(1),
-        ep: row.whole("ep", 1)?.unwrap_or(1),
+    let asking = match Asking::of(row, known)? {
+        Ok(asking) => asking,
+        Err(reason) => return Ok(Outcome::Skipped(reason)),
     };
-    let given = row.whole("num_gpus", 1)?.unwrap_or(parallelism.accelerators());
-    if given != parallelism.accelerators() {
-        let Parallelism { tp, pp, dp, .. } = parallelism;
-        return Ok(Outcome::Skipped(format!("num_gpus {given} is not tp {tp} × pp {pp} × dp {dp}")));
-    }
-    let mut measured = vec![];
-    for quantity in Quantity::ALL {
-        if let Some(value) = row.positive(quantity.column())? {
-            measured.push((quantity, value * quantity.scale()));
-        }
-    }
-    Ok(predict(row, known, by, asked, parallelism, measured)
-        .map_or_else(Outcome::Skipped, |row| Outcome::Compared(Box::new(row))))
-}
-
-fn predict(
-    row: MeasuredRow<'_>,
-    known: &Known,
-    by: &[String],
-    asked: Result<Asked, String>,
-    parallelism: Parallelism,
-    mut measured: Vec<(Quantity, f64)>,
-) -> Result<ComparedRow, String> {
-    let engine = engine_of(row)?;
-    let model = known.model(row.text("model"))?;
-    let (accelerator, kernels) = known.device(row.text("gpu"))?;
-    let asked = asked?;
-    let stored = stored(row, engine.kind, model)?;
-    let kv_cache_data_type = match row.text("kv_cache_dtype") {
-        "" | "auto" => None,
-        text => Some(text.parse().map_err(|_| format!("kv_cache_dtype `{text}` is not known"))?),
+    let answer = match estimate(&asking.question(&Options::default())) {
+        Ok(answer) => answer,
+        Err(e) => return Ok(Outcome::Skipped(format!("refused: {e}"))),
     };
-    let deployment = Deployment {
-        parallelism,
-        data_type: stored.data_type,
-        quantization: stored.quantization,
-        kv_cache_data_type,
-        ..Deployment::single(engine)
-    };
-    let refused = |e: &dyn std::fmt::Display| format!("refused: {e}");
-    check_deployment(model, &deployment).map_err(|e| refused(&e))?;
-    let question = Question {
-        model,
-        accelerator,
-        deployment: &deployment,
-        workload: &asked.workload,
-        kernels: kernels.as_ref(),
-        options: &Options::default(),
-    };
-    keep_own_measurements(row, &asked, &mut measured);
-    if measured.is_empty() {
-        return Err("nothing measured that is predicted".into());
-    }
-    let answer = estimate(&question).map_err(|e| refused(&e))?;
-    let values = measured
-        .into_iter()
+    let asked = &asking.asked;
+    let values = asking
+        .measured
+        .iter()
         .map(|(quantity, measured)| {
-            let (predicted, interval) = quantity.predicted(&answer, &asked);
-            Compared { quantity, measured, predicted, interval }
+            let (predicted, interval) = quantity.predicted(&answer, asked);
+            Compared { quantity: *quantity, measured: *measured, predicted, interval }
         })
         .collect();
-    let group = by.iter().map(|column| group_value(column, row, model, &answer)).collect();
-    Ok(ComparedRow {
+    let group = by.iter().map(|column| group_value(column, row, asking.model, &answer)).collect();
+    Ok(Outcome::Compared(Box::new(ComparedRow {
         id: row.id(),
         values,
-        question: described(&answer, &asked),
+        question: described(&answer, asked),
         group,
+        assumed: asking.assumed.clone(),
         private: !row.text("licence_note").is_empty(),
-    })
+    })))
 }
 
 /// Drops what a row repeats or what its run has not got: rates of a prompt or of decoding alone are no

@@ -13,12 +13,14 @@ pub struct Directories {
     pub models: Vec<PathBuf>,
     /// Directories of calibration files.
     pub calibration: Vec<PathBuf>,
+    /// Directories of engine terms.
+    pub engines: Vec<PathBuf>,
     /// Hugging Face caches, the directories that hold `models--org--name`.
     pub hf_caches: Vec<PathBuf>,
 }
 
 impl Directories {
-    /// `hardware/`, `models/` and `calibration/` of `$FORETOKEN_HOME` where they exist, and the
+    /// `hardware/`, `models/`, `calibration/` and `calibration/engines/` of `$FORETOKEN_HOME` where they exist, and the
     /// Hugging Face cache as `huggingface_hub` finds it: `$HF_HUB_CACHE`, `$HF_HOME/hub`,
     /// `$XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`.
     #[must_use]
@@ -36,6 +38,7 @@ impl Directories {
             hardware: under("hardware"),
             models: under("models"),
             calibration: under("calibration"),
+            engines: under("calibration/engines"),
             hf_caches: cache.into_iter().collect(),
         }
     }

@@ -21,7 +21,7 @@ include!(concat!(env!("OUT_DIR"), "/catalog.rs"));
 /// Largest text file that is read; a model configuration has some kilobytes.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 
-/// One of the three catalogs.
+/// One of the four catalogs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Accelerators.
@@ -30,6 +30,8 @@ pub enum Kind {
     Models,
     /// Fitted coefficients.
     Calibrations,
+    /// Terms of engines by version.
+    Engines,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             Self::Hardware => "accelerator",
             Self::Models => "model",
             Self::Calibrations => "calibration",
+            Self::Engines => "engine",
         }
     }
 
@@ -48,6 +51,7 @@ impl Kind {
             Self::Hardware => (HARDWARE, "hardware"),
             Self::Models => (MODELS, "models"),
             Self::Calibrations => (CALIBRATIONS, "calibration"),
+            Self::Engines => (ENGINES, "calibration/engines"),
         }
     }
 }
@@ -73,6 +77,7 @@ pub fn files(kind: Kind, directories: &Directories) -> Result<Vec<CatalogFile>, 
         Kind::Hardware => &directories.hardware,
         Kind::Models => &directories.models,
         Kind::Calibrations => &directories.calibration,
+        Kind::Engines => &directories.engines,
     };
     for directory in own {
         for file in user_files(directory)? {

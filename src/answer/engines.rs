@@ -1,0 +1,83 @@
+//! The engine terms in force: the user's file, else the embedded one, by engine and version.
+
+use crate::spec::catalog::{self, Directories, Kind};
+use crate::spec::deployment::Version;
+use crate::spec::{Engine, EngineKind, SpecError};
+use crate::time::engine::{EngineFile, EngineTerms, RangeFit};
+
+/// Terms with what they rest on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineChoice {
+    /// The terms.
+    pub terms: EngineTerms,
+    /// The fit behind them, with its errors on rows left out.
+    pub fit: Option<RangeFit>,
+    /// The version lies outside what is known.
+    pub warning: Option<String>,
+}
+
+impl EngineChoice {
+    /// Finds the terms of an engine: of the range that holds its version, else of the nearest.
+    ///
+    /// # Errors
+    /// When a file of the user cannot be read.
+    pub fn in_force(engine: Engine, directories: &Directories) -> Result<Self, SpecError> {
+        let file = engine_file(engine.kind, directories)?;
+        let Version(major, minor) = engine.version;
+        let found = file.range(engine.version).ok_or_else(|| SpecError::Missing {
+            file: file.engine.clone(),
+            key: "range".into(),
+            fix: "give at least one [[range]]".into(),
+        })?;
+        let warning = found.outside.then(|| {
+            format!(
+                "no engine terms for {} {major}.{minor}; those of versions {} are used",
+                engine.kind.name(),
+                found.range.versions
+            )
+        });
+        Ok(Self { terms: found.range.terms.clone(), fit: found.range.fit.clone(), warning })
+    }
+}
+
+/// All terms of an engine.
+///
+/// # Errors
+/// As [`EngineChoice::in_force`].
+pub fn engine_file(engine: EngineKind, directories: &Directories) -> Result<EngineFile, SpecError> {
+    let all = catalog::files(Kind::Engines, directories)?;
+    let Some(found) = all.iter().find(|f| f.header.id == engine.name()) else {
+        return Err(SpecError::Missing {
+            file: format!("calibration/engines/{}.toml", engine.name()),
+            key: "the file".into(),
+            fix: "restore it".into(),
+        });
+    };
+    let parsed = EngineFile::from_toml(&found.text, &found.file)?;
+    if parsed.engine != engine.name() {
+        return Err(SpecError::Value {
+            file: found.file.clone(),
+            key: "engine".into(),
+            value: parsed.engine,
+            problem: format!("the file is that of {}", engine.name()),
+            fix: "name the file after its engine".into(),
+        });
+    }
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_engine_has_terms_for_its_newest_version() {
+        for (kind, _) in EngineKind::ALL {
+            let choice = EngineChoice::in_force(Engine::newest(kind), &Directories::default()).unwrap();
+            assert!(choice.terms.prefill_scale >= 0.7 && choice.terms.request_ms >= 0.0);
+            assert_eq!(choice.warning, None);
+            let file = engine_file(kind, &Directories::default()).unwrap();
+            assert!(file.ranges.last().is_some_and(|r| r.versions.to.is_none()), "{kind:?}: no open end");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Fitted engine terms on paper.
+
+use serde_json::{Value, json};
+
+use super::{Report, Section, number, versioned};
+use crate::answer::EngineFit;
+use crate::time::engine::{EngineFile, EngineRange, TERMS, term};
+
+/// What was fitted: terms before and after, and errors of runs left out.
+#[must_use]
+pub fn engine_fitted(before: &EngineFile, fit: &EngineFit, output: &str, wall_s: f64) -> Report {
+    let mut terms = Section::new("Terms", &["versions", "term", "before", "after"]);
+    let mut errors = Section::new(
+        "Runs left out",
+        &["versions", "by", "metric", "n", "median", "p90", "10 % of ln m/p", "90 %"],
+    );
+    let mut ranges = vec![];
+    for range in fit.file.ranges.iter().filter(|r| fit.fitted.contains(&r.versions)) {
+        let versions = range.versions.to_string();
+        let old = before.ranges.iter().find(|r| r.versions == range.versions);
+        for t in range.fitted.iter().filter_map(|key| term(key)) {
+            let earlier = old.map_or_else(String::new, |r| number((t.get)(&r.terms)));
+            terms.row([versions.clone(), t.key.to_owned(), earlier, number((t.get)(&range.terms))]);
+        }
+        for l in range.fit.iter().flat_map(|f| &f.left_out) {
+            errors.row([
+                versions.clone(),
+                l.by.clone(),
+                l.metric.clone(),
+                l.n.to_string(),
+                format!("{:.1} %", l.median_ape),
+                format!("{:.1} %", l.p90_ape),
+                format!("{:+.3}", l.log_spread[0]),
+                format!("{:+.3}", l.log_spread[1]),
+            ]);
+        }
+        ranges.push(json(range));
+    }
+    let fitted_on: usize = fit
+        .file
+        .ranges
+        .iter()
+        .filter(|r| fit.fitted.contains(&r.versions))
+        .flat_map(|r| &r.fit)
+        .map(|f| f.rows)
+        .sum();
+    let mut skipped = Section::new("Not used", &["rows", "reason"]);
+    for s in &fit.skipped {
+        skipped.row([s.count.to_string(), s.reason.clone()]);
+    }
+    let refused = fit.refused.iter().map(|(v, e)| json!({ "versions": v, "reason": e.to_string() }));
+    Report {
+        heading: vec![format!(
+            "terms of {} fitted to {fitted_on} runs, written to {output}",
+            fit.file.engine
+        )],
+        sections: vec![terms, errors, skipped],
+        footer: vec![
+            "Errors are of runs that the fit has not seen: all of one model, then all of one accelerator."
+                .into(),
+        ],
+        warnings: fit.refused.iter().map(|(v, e)| format!("versions {v} stay as they were: {e}")).collect(),
+        json: versioned(&json!({
+            "engine": fit.file.engine,
+            "ranges": ranges,
+            "refused": refused.collect::<Vec<_>>(),
+            "skipped": fit.skipped,
+            "output": output,
+            "wall_s": wall_s,
+        })),
+        ..Report::default()
+    }
+}
+
+fn json(range: &EngineRange) -> Value {
+    let terms: serde_json::Map<String, Value> =
+        TERMS.iter().map(|t| (t.key.to_owned(), json!((t.get)(&range.terms)))).collect();
+    json!({
+        "versions": range.versions,
+        "fitted": range.fitted,
+        "terms": terms,
+        "fit": range.fit,
+    })
+}
