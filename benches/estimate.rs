@@ -3,7 +3,7 @@
 use divan::{Bencher, counter::ItemsCount};
 use foretoken::answer::{Estimator, Kernels, Options, Question, estimate};
 use foretoken::spec::catalog::{self, Directories};
-use foretoken::spec::{Deployment, Engine, EngineKind, Formats, Load, Workload};
+use foretoken::spec::{Deployment, Engine, EngineKind, Formats, Workload};
 
 fn main() {
     divan::main();
@@ -13,12 +13,7 @@ const MODELS: [&str; 3] = ["llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3"];
 const COUNT: u32 = 1000;
 
 fn workload(i: u32) -> Workload {
-    Workload {
-        input_len: 128 + u64::from(i) * 7,
-        output_len: 128 + u64::from(i % 37),
-        prefix_len: 0,
-        load: Load::StaticBatch(1 + i % 64),
-    }
+    Workload::batch(128 + u64::from(i) * 7, 128 + u64::from(i % 37), 1 + i % 64)
 }
 
 /// Latency of 1,000 workloads.

@@ -9,6 +9,7 @@ mod estimate;
 mod explain;
 mod interval;
 mod kernels;
+mod service;
 mod validate;
 
 pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, operators};
@@ -18,11 +19,12 @@ pub use doctor::{BenchmarkFacts, Doctor, DriverFacts, GpuFacts, doctor};
 pub use engines::{EngineChoice, engine_file};
 pub use estimate::{
     Breakdown, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question, Throughput,
-    TpotDefinition, Utilization, estimate,
+    TpotDefinition, Utilization, estimate, traffic,
 };
 pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metrics, tpot};
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
+pub use service::Service;
 pub use validate::{
     ACCURACY_HEADER, Assumed, Case, EngineFit, Group, KernelChoice, MeasuredRow, MeasuredTable, Metric,
     Metrics, OLD_STACKS, Quantity, SampleGroup, SampleValidation, Skipped, ValidateOptions, Validation,

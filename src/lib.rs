@@ -11,6 +11,7 @@ pub mod cli;
 pub mod machine;
 pub mod memory;
 pub mod report;
+pub mod serving;
 pub mod spec;
 pub mod time;
 pub mod units;

@@ -120,12 +120,46 @@ pub fn occupancy(
     let capacity = accelerator.memory();
     let usable = capacity * settings.gpu_memory_utilization;
     let runtime = runtime::non_torch(accelerator, deployment);
+    let placed = tightest(model, accelerator, deployment, &formats, &settings, runtime)?;
+    Ok(report(model, deployment, &formats, settings, capacity, usable, runtime, placed))
+}
+
+/// Tokens that the KV pool of one rank holds of requests of `length` tokens each: windows and recurrent states
+/// take their share once a request, so that this is fewer than the engine counts at its longest request.
+///
+/// # Errors
+/// As [`memory`].
+pub fn kv_cache_tokens_at(
+    model: &ModelSpec,
+    accelerator: &Accelerator,
+    deployment: &Deployment,
+    length: u64,
+) -> Result<u64, MemoryError> {
+    let formats = Formats::resolve(model, deployment, accelerator)?;
+    let settings = EngineDefaults::resolve(model, accelerator, deployment);
+    let runtime = runtime::non_torch(accelerator, deployment);
+    let placed = tightest(model, accelerator, deployment, &formats, &settings, runtime)?;
+    let length = length.max(1);
+    Ok((placed.layout.concurrency(placed.blocks, length) * length as f64) as u64)
+}
+
+/// The stage with the least room for the KV cache.
+fn tightest(
+    model: &ModelSpec,
+    accelerator: &Accelerator,
+    deployment: &Deployment,
+    formats: &Formats,
+    settings: &EngineDefaults,
+    runtime: Bytes,
+) -> Result<Placed, MemoryError> {
+    let capacity = accelerator.memory();
+    let usable = capacity * settings.gpu_memory_utilization;
     let place = |stage: &stage::Stage| {
-        let mut weights = weights::stage_weights(model, accelerator, deployment, &formats, stage);
+        let mut weights = weights::stage_weights(model, accelerator, deployment, formats, stage);
         weights.total = (weights.total - Bytes(deployment.cpu_offload_bytes)).max(Bytes::ZERO);
-        let peak = activation::peak(model, deployment, &formats, &settings, accelerator, stage);
-        let graphs = runtime::graphs(model, accelerator, deployment, &settings);
-        let layout = Layout::new(model, deployment, &formats, &settings, stage);
+        let peak = activation::peak(model, deployment, formats, settings, accelerator, stage);
+        let graphs = runtime::graphs(model, accelerator, deployment, settings);
+        let layout = Layout::new(model, deployment, formats, settings, stage);
         let inside = if settings.cuda_graphs == GraphBudget::Inside { graphs } else { Bytes::ZERO };
         let pool = match deployment.engine.kind {
             EngineKind::Sglang => usable - weights.total - runtime,
@@ -138,12 +172,11 @@ pub fn occupancy(
         Placed { weights, activation: peak.bytes, phase: peak.phase, graphs, layout, pool: pool.0, blocks }
     };
     let room = |p: &Placed| if p.blocks > 0 { p.blocks as f64 } else { p.pool.min(0.0) };
-    let placed = stage::stages(model, deployment.parallelism.pp)
+    stage::stages(model, deployment.parallelism.pp)
         .iter()
         .map(place)
         .min_by(|a, b| room(a).total_cmp(&room(b)))
-        .ok_or_else(|| MemoryError::Empty { model: model.id.clone() })?;
-    Ok(report(model, deployment, &formats, settings, capacity, usable, runtime, placed))
+        .ok_or_else(|| MemoryError::Empty { model: model.id.clone() })
 }
 
 #[allow(clippy::too_many_arguments)] // one call: the parts of one report

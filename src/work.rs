@@ -14,6 +14,7 @@ mod routing;
 mod vision;
 
 pub use attention::pairs;
+pub use lower::Parts;
 pub use operator::{Collective, Operator, Shape, Traffic};
 pub use plan::{Overrides, Plan};
 pub use routing::{Load, Router, Routing, RoutingTable, TILE_ROWS, mix};

@@ -3,7 +3,7 @@
 
 use foretoken::answer::{Kernels, Options, Question, estimate};
 use foretoken::spec::catalog::{self, Directories};
-use foretoken::spec::{Deployment, Engine, EngineKind, Load, Parallelism, Workload};
+use foretoken::spec::{Deployment, Engine, EngineKind, Parallelism, Workload};
 use std::fmt::Write;
 
 const MODELS: [(&str, u32); 12] = [
@@ -37,12 +37,7 @@ fn predictions_have_not_moved() {
                     parallelism: Parallelism { tp, ..Parallelism::ONE },
                     ..Deployment::single(Engine::newest(EngineKind::Vllm))
                 };
-                let workload = Workload {
-                    input_len: 1024,
-                    output_len: 256,
-                    prefix_len: 0,
-                    load: Load::StaticBatch(batch),
-                };
+                let workload = Workload::batch(1024, 256, batch);
                 let answer = estimate(&Question {
                     model: &model,
                     accelerator: &accelerator,

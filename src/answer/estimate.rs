@@ -2,6 +2,7 @@
 
 mod estimator;
 mod latency;
+mod loops;
 
 use serde::Serialize;
 use std::str::FromStr;
@@ -13,9 +14,11 @@ use crate::memory::{MemoryError, MemoryReport, occupancy};
 use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
 use crate::time::{Line, Trust};
 use crate::work::Overrides;
+use loops::is_alone;
 
 pub use estimator::Estimator;
 pub use latency::Latency;
+pub use loops::traffic;
 
 /// Images sent with every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -151,6 +154,17 @@ pub struct Inputs {
     /// Requests in flight of a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// Requests per second of an open loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_rate_per_s: Option<f64>,
+    /// Shape of the gaps of an open loop: 1 is a Poisson process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burstiness: Option<f64>,
+    /// Requests simulated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_prompts: Option<u64>,
+    /// Shortest length over the nominal one; the lengths above are means.
+    pub length_ratio_min: f64,
     /// Most tokens in one step.
     pub max_num_batched_tokens: u32,
     /// Definition under which TPOT is reported.
@@ -247,39 +261,63 @@ pub struct Estimate {
 /// When the deployment cannot run the model (formats, parallelism) or a value makes no sense.
 pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     let Question { model, accelerator, deployment, options, .. } = *question;
-    let workload = &resolve_images(question)?;
+    let asked = &resolve_images(question)?;
     if options.overrides.low_rank == Some(0) {
         return Err(SpecError::Usage("--low-rank must be at least 1".into()).into());
     }
-    check_workload(workload)?;
+    check_workload(asked)?;
+    let workload = &asked.at_mean();
     let formats = Formats::resolve(model, deployment, accelerator)?;
     let estimator = Estimator::new(question, &formats)?;
     let memory = occupancy(model, accelerator, deployment)?;
-    let rows = f64::from(match workload.load {
-        Load::StaticBatch(n) | Load::Concurrency(n) => n,
-    });
-    let waves = waves(workload, &memory, deployment);
-    let mut latency = estimator.latency_in_waves(workload, waves, &mut vec![]);
+    let simulated =
+        if is_alone(asked) { None } else { Some(loops::simulated(question, asked, &estimator, &memory)?) };
+    let rows = match (&simulated, workload.load) {
+        (Some(simulated), _) => simulated.rows,
+        (None, Load::StaticBatch(n) | Load::Concurrency(n)) => f64::from(n),
+        (None, Load::Rate { .. }) => 1.0,
+    };
+    // one prompt, and a decode step with the mean number of rows
+    let shown = match simulated {
+        Some(_) => Workload { load: Load::Concurrency(rows.round().max(1.0) as u32), ..*workload },
+        None => *workload,
+    };
+    let waves = waves(&shown, &memory, deployment);
+    let mut latency = match &simulated {
+        Some(simulated) => simulated.latency,
+        None => estimator.latency_in_waves(workload, waves, &mut vec![]),
+    };
     latency.add_extras(&estimator, workload, options, model, &formats);
     let lengths = [workload.input_len as f64, workload.output_len as f64];
     let gpus = deployment.parallelism.accelerators();
-    let breakdown = estimator.breakdown(workload, waves);
+    let breakdown = estimator.breakdown(&shown, waves);
     let regime = Regime {
         engine: deployment.engine.kind,
         trust: estimator.trust(),
         parallel: gpus > 1,
-        closed_loop: matches!(workload.load, Load::Concurrency(n) if n > 1),
+        closed_loop: simulated.is_some(),
     };
     let mut warnings = model.warnings.clone();
     warnings.extend(formats.warnings.iter().cloned());
     warnings.extend(estimator.engine_warning().map(str::to_owned));
-    warnings.extend(capacity_warning(&memory, workload, rows / f64::from(deployment.parallelism.dp), waves));
-    if regime.closed_loop {
-        warnings.push(
-            "concurrency above 1 is answered by a closed form (steady state, no queueing for KV cache); \
-             its interval is wide"
-                .into(),
-        );
+    match &simulated {
+        None => {
+            let rows = rows / f64::from(deployment.parallelism.dp);
+            warnings.extend(capacity_warning(&memory, workload, rows, waves));
+        }
+        Some(simulated) => {
+            if !memory.fits {
+                warnings.extend(capacity_warning(&memory, workload, 0.0, waves));
+            }
+            warnings.extend(simulated.warnings.iter().cloned());
+            if asked.length_ratio_min >= 1.0 && matches!(asked.load, Load::Concurrency(_)) {
+                warnings.push(
+                    "equal lengths march in step and queue for each other: real lengths are spread, \
+                     try --length-ratio-min 0.8"
+                        .into(),
+                );
+            }
+        }
     }
     if workload.input_len + workload.output_len > model.max_position_embeddings.unwrap_or(u64::MAX) {
         warnings.push(format!(
@@ -291,11 +329,17 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     let reported = latency.redefined(options.tpot_definition, workload.output_len);
     let intervals = regime.intervals(reported.ttft_s, reported.tpot_s, reported.e2e_s);
     Ok(Estimate {
-        inputs: inputs(question, workload, &formats, &estimator),
+        inputs: inputs(question, asked, &formats, &estimator),
         memory,
-        throughput: throughput(&latency, rows, lengths, gpus, workload),
-        utilization: estimator.utilization(workload, waves, &breakdown),
-        cost: Cost::of(accelerator, options.cost, gpus, rows, lengths, &latency),
+        throughput: match &simulated {
+            Some(simulated) => simulated.throughput(gpus, workload.prefix_len),
+            None => throughput(&latency, rows, lengths, gpus, workload),
+        },
+        utilization: estimator.utilization(&shown, waves, &breakdown),
+        cost: {
+            let paid = simulated.as_ref().map_or(rows, loops::Simulated::paid_requests);
+            Cost::of(accelerator, options.cost, gpus, paid, lengths, &latency)
+        },
         breakdown,
         provenance: provenance(question, &estimator),
         intervals,
@@ -393,12 +437,18 @@ fn resolve_images(question: &Question<'_>) -> Result<Workload, SpecError> {
     Ok(workload)
 }
 
-fn inputs(question: &Question<'_>, workload: &Workload, formats: &Formats, estimator: &Estimator) -> Inputs {
+fn inputs(question: &Question<'_>, asked: &Workload, formats: &Formats, estimator: &Estimator) -> Inputs {
     let Question { model, accelerator, deployment, options, .. } = *question;
     let p = deployment.parallelism;
+    let workload = asked.at_mean();
     let (batch_size, concurrency) = match workload.load {
         Load::StaticBatch(n) => (Some(n), None),
         Load::Concurrency(n) => (None, Some(n)),
+        Load::Rate { .. } => (None, None),
+    };
+    let (request_rate_per_s, burstiness) = match workload.load {
+        Load::Rate { per_s, burstiness } => (Some(per_s), Some(burstiness)),
+        _ => (None, None),
     };
     Inputs {
         model: model.id.clone(),
@@ -417,6 +467,10 @@ fn inputs(question: &Question<'_>, workload: &Workload, formats: &Formats, estim
         prefix_len: workload.prefix_len,
         batch_size,
         concurrency,
+        request_rate_per_s,
+        burstiness,
+        num_prompts: (!is_alone(asked)).then(|| asked.requests()),
+        length_ratio_min: asked.length_ratio_min,
         max_num_batched_tokens: estimator.token_budget(),
         tpot_definition: options.tpot_definition,
         overrides: options.overrides,
@@ -436,7 +490,7 @@ fn throughput(
     let new_tokens = input - workload.prefix_len as f64;
     let prefilled = match workload.load {
         Load::StaticBatch(n) => f64::from(n) * new_tokens,
-        Load::Concurrency(_) => new_tokens,
+        Load::Concurrency(_) | Load::Rate { .. } => new_tokens,
     };
     Throughput {
         output_tokens_per_s: requests * output,

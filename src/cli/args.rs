@@ -87,6 +87,14 @@ pub(super) fn share_below_one(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A rate above 0.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1e9 => Ok(value),
+        _ => Err("must be a number above 0 and at most 1e9".into()),
+    }
+}
+
 /// An amount of money, finite and not negative.
 pub(super) fn amount(text: &str) -> Result<f64, String> {
     match text.trim_start_matches('$').parse::<f64>() {
@@ -302,7 +310,8 @@ pub(super) struct WorkloadArgs {
     /// Generated tokens.
     #[arg(long, visible_alias = "osl", default_value = "256", value_parser = positive, help_heading = "Workload")]
     output_len: u64,
-    /// Lengths are uniform in [RATIO, 1] × nominal; the mean is used.
+    /// Lengths are uniform in [RATIO, 1] × nominal, drawn as the usual benchmark harness draws them; a static
+    /// batch takes the mean.
     #[arg(long, default_value = "1", value_parser = share, value_name = "RATIO", help_heading = "Workload")]
     length_ratio_min: f64,
     /// Prompt tokens already in the prefix cache.
@@ -314,22 +323,36 @@ pub(super) struct WorkloadArgs {
     /// A closed loop: that many requests always in flight [default: 1].
     #[arg(long, visible_alias = "max-concurrency", value_parser = positive_u32, help_heading = "Workload")]
     concurrency: Option<u32>,
+    /// An open loop: requests per second on average, whether or not earlier ones have ended.
+    #[arg(long, visible_alias = "rps", value_parser = rate, conflicts_with_all = ["concurrency", "batch_size"], value_name = "PER_S", help_heading = "Workload")]
+    request_rate: Option<f64>,
+    /// Shape of the gaps of an open loop: 1 is a Poisson process, below 1 is burstier.
+    #[arg(long, value_parser = rate, default_value = "1", value_name = "SHAPE", help_heading = "Workload")]
+    burstiness: f64,
+    /// Requests of a loop [default: 10 × concurrency, 1,000 of an open loop].
+    #[arg(long, visible_alias = "num-requests", value_parser = positive, value_name = "N", help_heading = "Workload")]
+    num_prompts: Option<u64>,
+    /// Seed of lengths and arrivals.
+    #[arg(long, value_parser = whole, default_value = "0", value_name = "N", help_heading = "Workload")]
+    seed: u64,
 }
 
 impl WorkloadArgs {
     pub(super) fn resolve(&self) -> Workload {
-        // the mean of a uniform distribution on [r, 1] × nominal
-        let mean = f64::midpoint(self.length_ratio_min, 1.0);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive and at most 1e9
-        let length = |nominal: u64| ((nominal as f64 * mean).round() as u64).max(1);
         Workload {
-            input_len: length(self.input_len),
-            output_len: length(self.output_len),
+            length_ratio_min: self.length_ratio_min,
             prefix_len: self.prefix_len,
-            load: match (self.batch_size, self.concurrency) {
-                (Some(n), _) => Load::StaticBatch(n),
-                (None, n) => Load::Concurrency(n.unwrap_or(1)),
-            },
+            requests: self.num_prompts,
+            seed: self.seed,
+            ..Workload::new(
+                self.input_len,
+                self.output_len,
+                match (self.batch_size, self.concurrency, self.request_rate) {
+                    (Some(n), ..) => Load::StaticBatch(n),
+                    (None, _, Some(per_s)) => Load::Rate { per_s, burstiness: self.burstiness },
+                    (None, n, None) => Load::Concurrency(n.unwrap_or(1)),
+                },
+            )
         }
     }
 }

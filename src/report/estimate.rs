@@ -41,7 +41,7 @@ fn heading(answer: &Estimate) -> Vec<String> {
     let load = match (i.batch_size, i.concurrency) {
         (Some(n), _) => format!("static batch {n}"),
         (_, Some(n)) => format!("concurrency {n}"),
-        _ => String::new(),
+        _ => i.request_rate_per_s.map_or_else(String::new, |r| format!("{} requests/s", number(r))),
     };
     let mut parallel = String::new();
     for (name, degree) in [

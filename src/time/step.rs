@@ -6,7 +6,7 @@ use super::engine::EngineTerms;
 use super::kernel::{Device, Launch};
 use super::line::{Bound, Line, Source};
 use crate::units::{Bytes, Flops, Seconds};
-use crate::work::{Operator, Plan, Step};
+use crate::work::{Operator, Parts, Plan, Step};
 
 /// A plan on a device under an engine. Clones share plan and device.
 #[derive(Debug, Clone)]
@@ -87,6 +87,33 @@ impl StepTimer {
         let [slowdown, gap, host] = self.engine(step, total.seconds.0, launches);
         total.seconds.0 += slowdown + gap + host;
         total
+    }
+
+    /// Device seconds and kernel launches of some parts of a step. Over disjoint parts that cover the step they
+    /// add up to what [`StepTimer::wall`] turns into its wall time.
+    pub fn device_part(&self, step: &Step<'_>, parts: Parts, scratch: &mut Vec<Operator>) -> [f64; 2] {
+        scratch.clear();
+        self.plan.lower_parts(step, parts, scratch);
+        let mut sum = [0.0, 0.0];
+        for operator in scratch.iter() {
+            let (seconds, _) = self.device.seconds(operator);
+            let seconds = self.terms.kernel_seconds(operator, seconds, self.device.hardware());
+            sum[0] += seconds * operator.repeat;
+            sum[1] += operator.launches * operator.repeat;
+        }
+        sum
+    }
+
+    /// True when the core of a step is that of its chunks and that of its rows.
+    #[must_use]
+    pub fn core_is_additive(&self) -> bool {
+        self.plan.core_is_additive()
+    }
+
+    /// Wall time of a step whose kernels take `device` seconds in so many launches.
+    #[must_use]
+    pub fn wall(&self, step: &Step<'_>, [device, launches]: [f64; 2]) -> f64 {
+        device + self.engine(step, device, launches).iter().sum::<f64>()
     }
 
     /// The same as lines of a breakdown, which sum to it.

@@ -11,10 +11,15 @@ pub(super) fn is_skipped(group: &GroupPlan) -> bool {
     matches!(group.mixer, Mixer::Cross { .. })
 }
 
+/// True for the latent's up-projection, whose work depends on the past.
+pub(super) fn follows_past(linear: &LinearPlan) -> bool {
+    linear.label == "kv_b_proj"
+}
+
 /// Tokens that a projection before the core runs over; none when it does not run.
 /// The latent's up-projection runs over prefill tokens (with their past) only: decode absorbs it.
 pub(super) fn linear_tokens(linear: &LinearPlan, step: &Step<'_>, tokens: f64) -> Option<f64> {
-    if linear.label != "kv_b_proj" {
+    if !follows_past(linear) {
         return Some(tokens);
     }
     let prefill: f64 = step.prefill.iter().map(|c| c.requests * (c.new_tokens + c.past_tokens)).sum();

@@ -7,6 +7,12 @@ use super::plan::{GroupPlan, Plan};
 use crate::spec::model::Mixer;
 use crate::units::{Bytes, Flops};
 
+/// True for a layer with a state per sequence.
+/// The pooling state of compressed attention is touched a row at a time, not whole.
+pub(super) fn is_recurrent(group: &GroupPlan) -> bool {
+    !matches!(group.mixer, Mixer::Compressed { .. }) && group.mixer.state_bytes() > 0
+}
+
 /// Appends the scan of one layer: per token about 6 operations per state element (decay, outer
 /// product, read-out), convolution 2·taps per channel. The state is read and written once per
 /// sequence in decode and once per chunk of 64 tokens in prefill.
@@ -14,12 +20,10 @@ use crate::units::{Bytes, Flops};
 /// Source of the byte counts: state sizes as vLLM allocates them; the operation count is derived
 /// here from S ← a·S + k vᵀ, o = S q (2 + 2 + 2 per element).
 pub(super) fn lower(plan: &Plan, group: &GroupPlan, step: &Step<'_>, tokens: f64, out: &mut Vec<Operator>) {
-    // The pooling state of compressed attention is touched a row at a time, not whole.
-    let recurrent = !matches!(group.mixer, Mixer::Compressed { .. });
-    let state = group.mixer.state_bytes() as f64 / f64::from(plan.parallelism.tp);
-    if !recurrent || state <= 0.0 {
+    if !is_recurrent(group) {
         return;
     }
+    let state = group.mixer.state_bytes() as f64 / f64::from(plan.parallelism.tp);
     let channels = group.mixer.conv_channels() as f64 / f64::from(plan.parallelism.tp);
     let prefill_tokens = tokens - step.decode_rows();
     let sequences: f64 = step.prefill.iter().map(|c| c.requests).sum::<f64>() + step.decode_rows();

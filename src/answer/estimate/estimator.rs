@@ -107,6 +107,12 @@ impl Estimator {
         })
     }
 
+    /// The step timer, for the simulator.
+    #[must_use]
+    pub fn timer(&self) -> &StepTimer {
+        &self.timer
+    }
+
     /// How near the kernel coefficients are to the accelerator.
     #[must_use]
     pub fn trust(&self) -> Trust {
@@ -153,7 +159,7 @@ impl Estimator {
     pub(super) fn batch_of(&self, workload: &Workload) -> f64 {
         match workload.load {
             Load::StaticBatch(n) => f64::from(n),
-            Load::Concurrency(_) => 1.0,
+            Load::Concurrency(_) | Load::Rate { .. } => 1.0,
         }
     }
 
@@ -170,7 +176,7 @@ impl Estimator {
         if bytes > 0.0 { self.seconds_of(&operator) } else { 0.0 }
     }
 
-    /// Latencies of a workload. `scratch` is reused between calls.
+    /// Latencies of a static batch, or of a request alone. `scratch` is reused between calls.
     #[must_use]
     pub fn latency(&self, workload: &Workload, scratch: &mut Vec<Operator>) -> Latency {
         self.latency_in_waves(workload, 1.0, scratch)
@@ -188,23 +194,12 @@ impl Estimator {
         let prefill = self.prefill_time(&self.chunks(workload), scratch).pipelined(self.pipeline);
         let decode = self.decode_seconds(workload, waves, scratch);
         let n = workload.output_len;
-        let (itl, queue) = match workload.load {
-            Load::StaticBatch(_) | Load::Concurrency(0 | 1) => {
-                (decode, (waves - 1.0) * n.saturating_sub(1) as f64 * decode)
-            }
-            Load::Concurrency(c) => {
-                // Steady state: every other request's prefill falls into some decode step of this one.
-                // TPOT = t_d + (c − 1)/N · t_m; TTFT = t_p·(1 + f·(c − 1)/2) + t_off, f = 0.1.
-                // Source: EQUATIONS section 5, fitted to InferenceMAX rows.
-                let others = f64::from(c - 1) / self.data_parallel;
-                (decode + others / n as f64 * prefill, 0.1 * others / 2.0 * prefill)
-            }
-        };
+        let queue = (waves - 1.0) * n.saturating_sub(1) as f64 * decode;
         let latency = Latency {
             queue_s: queue,
             prefill_s: prefill,
             first_token_overhead_s: overhead,
-            itl_s: if n > 1 { itl } else { 0.0 },
+            itl_s: if n > 1 { decode } else { 0.0 },
             ..Latency::default()
         };
         latency.total(n)
@@ -257,6 +252,7 @@ impl Estimator {
     fn decode_rows(&self, workload: &Workload, waves: f64) -> f64 {
         let rows = match workload.load {
             Load::StaticBatch(n) | Load::Concurrency(n) => f64::from(n),
+            Load::Rate { .. } => 1.0,
         };
         ((rows / self.data_parallel / self.pipeline).ceil() / waves).max(1.0)
     }

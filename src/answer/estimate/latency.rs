@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Estimator, Options, TpotDefinition};
 use crate::answer::tpot;
+use crate::serving::Metrics;
 use crate::spec::{Formats, ModelSpec, Workload};
 use crate::units::Seconds;
 use crate::work::lower_image;
@@ -78,12 +79,33 @@ impl Latency {
                 p.by_class.iter().map(|(class, n)| *n as f64 * formats.of(*class).bytes_per_weight).sum();
             self.cold_start_s = bytes / rate;
         }
-        *self = self.total(workload.output_len);
+        let extras = self.image_s + self.kv_load_s + self.network_s + self.cold_start_s;
+        self.ttft_s += extras;
+        self.e2e_s += extras;
+        self.normalized_s += extras / workload.output_len as f64;
+    }
+
+    /// Means over the requests of a simulation.
+    pub(super) fn simulated(metrics: &Metrics) -> Self {
+        Self {
+            ttft_s: metrics.ttft.mean(),
+            queue_s: metrics.queue.mean(),
+            prefill_s: metrics.prefill.mean(),
+            first_token_overhead_s: metrics.intake_s,
+            tpot_s: metrics.tpot.mean(),
+            itl_s: metrics.gaps.mean(),
+            e2e_s: metrics.e2e.mean(),
+            normalized_s: metrics.normalized.mean(),
+            ..Self::default()
+        }
     }
 
     /// TPOT under another definition; E2E and TTFT stay.
     #[must_use]
     pub(super) fn redefined(self, definition: TpotDefinition, output_len: u64) -> Self {
+        if definition == TpotDefinition::Vllm {
+            return self;
+        }
         let (e2e, ttft) = (Seconds(self.e2e_s), Seconds(self.ttft_s));
         let tpot_s = tpot(definition, e2e, ttft, output_len).map_or(0.0, |t| t.0);
         Self { tpot_s, ..self }

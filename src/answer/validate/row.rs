@@ -6,9 +6,7 @@ use super::names::{Known, engine_of, stored};
 use super::{MeasuredRow, Quantity};
 use crate::answer::{Estimate, Interval, Kernels, Options, Question, estimate};
 use crate::spec::model::{LayerGroup, Mixer};
-use crate::spec::{
-    Accelerator, Deployment, Load, ModelSpec, Parallelism, SpecError, Workload, check_deployment,
-};
+use crate::spec::{Accelerator, Deployment, ModelSpec, Parallelism, SpecError, Workload, check_deployment};
 
 /// A run that is not compared.
 #[derive(Debug)]
@@ -71,10 +69,8 @@ impl Asked {
         let length = |nominal: u32| ((f64::from(nominal) * mean).round() as u64).max(1);
         let prefix = if generated == 0 { depth(row.text("note")) } else { 0 };
         let workload = Workload {
-            input_len: prefix + length(input),
-            output_len: length(generated),
             prefix_len: prefix,
-            load: Load::StaticBatch(batch),
+            ..Workload::batch(prefix + length(input), length(generated), batch)
         };
         Ok(Ok(Self { batch, generated, workload }))
     }

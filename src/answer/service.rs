@@ -1,0 +1,70 @@
+//! A deployment made ready to serve: its step clock, its engine's scheduler and its KV pool.
+
+use super::{Estimator, Question};
+use crate::memory::{MemoryError, MemoryReport, kv_cache_tokens_at};
+use crate::serving::{Metrics, Outcome, Pool, RunOptions, Scheduler, StepClock, Traffic, run};
+
+/// A deployment ready to serve traffic.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Step times.
+    pub clock: StepClock,
+    /// The engine's scheduler.
+    pub scheduler: Scheduler,
+    /// The KV pool of a rank.
+    pub pool: Pool,
+    /// Data-parallel ranks.
+    pub ranks: u32,
+}
+
+impl Service {
+    /// Makes a deployment ready for requests of about `length` tokens. A deployment that does not fit is
+    /// taken to have all the KV cache it needs: times are what they would be if it did.
+    ///
+    /// # Errors
+    /// When the engine would refuse the deployment.
+    pub fn new(
+        question: &Question<'_>,
+        estimator: &Estimator,
+        memory: &MemoryReport,
+        length: u64,
+    ) -> Result<Self, MemoryError> {
+        let Question { model, accelerator, deployment, .. } = *question;
+        let p = deployment.parallelism;
+        let timer = estimator.timer();
+        let mut scheduler = Scheduler::of(deployment.engine, &memory.settings, timer.terms().request_ms);
+        // a pipeline's step holds a micro-batch in every stage
+        scheduler.token_budget = scheduler.token_budget.saturating_mul(p.pp);
+        let tokens = kv_cache_tokens_at(model, accelerator, deployment, length)?;
+        let block = u32::try_from(memory.block_size).unwrap_or(1);
+        Ok(Self {
+            clock: StepClock::new(timer.clone(), p.pp),
+            scheduler,
+            pool: Pool {
+                tokens: memory.fits.then_some(tokens),
+                block: block.max(1),
+                shared_prefix: u32::try_from(question.workload.prefix_len).unwrap_or(u32::MAX),
+                ..Pool::default()
+            },
+            ranks: p.dp,
+        })
+    }
+
+    /// Sends traffic through one replica.
+    ///
+    /// # Errors
+    /// When the traffic makes no sense.
+    pub fn serve(
+        &mut self,
+        traffic: &Traffic,
+        options: &RunOptions,
+    ) -> Result<Outcome, crate::spec::SpecError> {
+        let options = RunOptions { ranks: self.ranks, ..*options };
+        run(&mut self.clock, &self.scheduler, &self.pool, traffic, &options)
+    }
+}
+
+/// Mean decode rows of one rank while there was work.
+pub(super) fn mean_rows(metrics: &Metrics) -> f64 {
+    metrics.worked.row_seconds / metrics.worked.seconds.max(f64::MIN_POSITIVE)
+}

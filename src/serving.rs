@@ -1,0 +1,37 @@
+//! Requests over time: arrivals, an engine's scheduler and the event loop. Nothing here knows a formula
+//! of time: every step is asked of [`crate::time::StepTimer`], through the tables of [`StepClock`].
+//!
+//! A [`Traffic`] yields [`Request`]s; [`run`] gives them to [`Replica`]s, each of which advances from
+//! iteration to iteration as its [`Scheduler`] decides. Between two events (an arrival that the scheduler
+//! can see, a request that ends, a KV pool that runs out) all decode steps are advanced at once: their
+//! times are affine in the context between the knots of the clock, so that k steps sum in closed form.
+//!
+//! Not modelled: skew of expert routing between steps, speculative decoding, transfers between pools of
+//! prefill and decode replicas.
+
+mod arrivals;
+mod clock;
+mod histogram;
+mod lengths;
+mod metrics;
+mod pool;
+mod prefix;
+mod replica;
+mod request;
+mod router;
+mod run;
+mod scheduler;
+mod trace;
+mod waiting;
+
+pub use arrivals::{Arrivals, Rate, Traffic};
+pub use clock::{Chunk, RankLoad, Run, StepClock};
+pub use histogram::{LogHistogram, Summary};
+pub use lengths::{Length, Lengths};
+pub use metrics::{Metrics, Slo, Worked};
+pub use replica::{Pool, Replica};
+pub use request::{Finished, Rejection, Request};
+pub use router::Routing;
+pub use run::{Outcome, RunOptions, run};
+pub use scheduler::{Admission, BatchWait, Discipline, Order, Scheduler};
+pub use trace::{Trace, TraceRow};

@@ -1,0 +1,268 @@
+//! Traffic through replicas, from the first request to the last.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::arrivals::{Stream, Traffic};
+use super::clock::StepClock;
+use super::metrics::{Metrics, Slo};
+use super::replica::{Pool, Replica};
+use super::request::{Finished, Rejection, Request};
+use super::router::Routing;
+use super::scheduler::Scheduler;
+use crate::spec::SpecError;
+
+/// What surrounds the replicas.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RunOptions {
+    /// Replicas behind the router.
+    pub replicas: u32,
+    /// Data-parallel ranks of each.
+    pub ranks: u32,
+    /// The router's rule.
+    pub routing: Routing,
+    /// Latencies that good requests keep.
+    pub slo: Slo,
+    /// Keep every request that ended.
+    pub records: bool,
+    /// Carry out every decode step by itself.
+    pub step_by_step: bool,
+    /// Requests in the system at which no more are sent: the load is beyond capacity.
+    pub most_in_flight: u64,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            ranks: 1,
+            routing: Routing::RoundRobin,
+            slo: Slo::default(),
+            records: false,
+            step_by_step: false,
+            most_in_flight: 1_000_000,
+        }
+    }
+}
+
+/// Requests in the system while they arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Backlog {
+    /// When half of the requests had been sent, and when the last one had.
+    pub times: [f64; 2],
+    /// Requests sent by then and not ended.
+    pub requests: [u64; 2],
+    /// Requests sent in between.
+    pub sent: u64,
+}
+
+impl Backlog {
+    /// Requests per second by which the backlog grew over the second half of the arrivals.
+    #[must_use]
+    pub fn growth_per_s(&self) -> f64 {
+        let time = self.times[1] - self.times[0];
+        let more = self.requests[1] as f64 - self.requests[0] as f64;
+        if time > 0.0 { more / time } else { 0.0 }
+    }
+
+    /// True when the backlog grew by more than chance explains: by over a twentieth of what was sent, and by
+    /// over 16 requests.
+    #[must_use]
+    pub fn is_growing(&self) -> bool {
+        let more = self.requests[1].saturating_sub(self.requests[0]);
+        more > 16 && more as f64 > 0.05 * self.sent as f64
+    }
+}
+
+/// What came of it. Sent requests are those that ended and those that were rejected.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outcome {
+    /// Distributions and sums.
+    pub metrics: Metrics,
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests refused, by reason.
+    pub rejected: BTreeMap<Rejection, u64>,
+    /// Requests in the system, of an open loop.
+    pub backlog: Option<Backlog>,
+    /// Sending stopped because the backlog was too large.
+    pub cut_short: bool,
+    /// Largest share of a KV pool in use.
+    pub peak_occupancy: f64,
+    /// Prefix-cache blocks found and asked for.
+    pub prefix_blocks: [u64; 2],
+    /// Requests that ended, where they are kept, in the order of their ends.
+    pub records: Vec<Finished>,
+}
+
+/// Sends traffic through replicas of a deployment until every request has ended or was refused.
+///
+/// # Errors
+/// When the traffic makes no sense.
+pub fn run(
+    clock: &mut StepClock,
+    scheduler: &Scheduler,
+    pool: &Pool,
+    traffic: &Traffic,
+    options: &RunOptions,
+) -> Result<Outcome, SpecError> {
+    let count = options.replicas.max(1) as usize;
+    let mut replica = Replica::new(*scheduler, pool.clone(), options.ranks);
+    if options.step_by_step {
+        replica = replica.step_by_step();
+    }
+    if count == 1 {
+        replica = replica.alone();
+    }
+    let mut driver = Driver {
+        replicas: vec![replica; count],
+        metrics: Metrics::new(options.slo, scheduler.intake_s),
+        stream: traffic.stream()?,
+        next: None,
+        freed: VecDeque::new(),
+        loop_size: traffic.in_flight(),
+        outcome: Outcome::default(),
+        half: traffic.requests / 2,
+        options: *options,
+        intake: scheduler.intake_s,
+    };
+    driver.run(clock);
+    Ok(driver.outcome())
+}
+
+struct Driver {
+    replicas: Vec<Replica>,
+    metrics: Metrics,
+    stream: Stream,
+    /// The next request of an open loop.
+    next: Option<Request>,
+    /// When requests of a closed loop may be sent.
+    freed: VecDeque<f64>,
+    loop_size: Option<u64>,
+    outcome: Outcome,
+    half: u64,
+    options: RunOptions,
+    intake: f64,
+}
+
+impl Driver {
+    fn run(&mut self, clock: &mut StepClock) {
+        match self.loop_size {
+            Some(size) => self.freed = vec![0.0; size as usize].into(),
+            None => self.next = self.stream.next(),
+        }
+        loop {
+            let sending = self.next_sending();
+            if !self.advance(clock, sending) {
+                if sending.is_infinite() {
+                    break;
+                }
+                self.send(sending);
+            }
+        }
+    }
+
+    /// When the next request is sent; infinite when there is none before another one ends.
+    fn next_sending(&mut self) -> f64 {
+        if self.loop_size.is_none() {
+            return self.next.map_or(f64::INFINITY, |r| r.sent);
+        }
+        let Some(freed) = self.freed.front().copied() else { return f64::INFINITY };
+        if self.next.is_none() {
+            self.next = self.stream.next();
+        }
+        if self.next.is_none() {
+            return f64::INFINITY;
+        }
+        freed
+    }
+
+    /// Advances the replica that is furthest behind, up to what may depend on the request sent then. False
+    /// when none can.
+    fn advance(&mut self, clock: &mut StepClock, sending: f64) -> bool {
+        if let [replica] = self.replicas.as_mut_slice() {
+            let moved = replica.advance(clock, sending + self.intake, &mut self.metrics);
+            self.collect(0);
+            return moved;
+        }
+        let behind =
+            |a: &usize, b: &usize| self.replicas[*a].horizon().total_cmp(&self.replicas[*b].horizon());
+        let Some(first) = (0..self.replicas.len()).min_by(behind) else { return false };
+        // an end elsewhere can send a request here, which arrives an intake later at the earliest
+        let others = (0..self.replicas.len()).filter(|i| *i != first).map(|i| self.replicas[i].horizon());
+        let until = if self.loop_size.is_some() {
+            sending.min(others.fold(f64::INFINITY, f64::min) + self.intake)
+        } else {
+            sending
+        };
+        let mut moved = self.replicas[first].advance(clock, until, &mut self.metrics);
+        if !moved && until < sending {
+            moved = self.replicas[first].advance(clock, sending, &mut self.metrics);
+        }
+        self.collect(first);
+        moved
+    }
+
+    /// Takes what ended; every end of a closed loop lets another request be sent.
+    fn collect(&mut self, index: usize) {
+        let replica = &mut self.replicas[index];
+        if replica.done.is_empty() {
+            return;
+        }
+        if self.loop_size.is_some() {
+            for finished in &replica.done {
+                // replicas end requests out of order by less than a step
+                let at = self.freed.partition_point(|t| *t <= finished.finished);
+                self.freed.insert(at, finished.finished);
+            }
+        }
+        if self.options.records {
+            self.outcome.records.append(&mut replica.done);
+        }
+        replica.done.clear();
+    }
+
+    fn send(&mut self, at: f64) {
+        let Some(mut request) = self.next.take() else { return };
+        request.sent = at;
+        let number = self.outcome.sent;
+        self.outcome.sent += 1;
+        let to = match self.replicas.len() {
+            1 => 0,
+            _ => self.options.routing.choose(&self.replicas, &request, number),
+        };
+        let refused = self.replicas[to].submit(&request, number);
+        if let Err(reason) = refused {
+            *self.outcome.rejected.entry(reason).or_default() += 1;
+        }
+        if self.loop_size.is_some() {
+            // a refused request lets the next one be sent at once
+            if refused.is_ok() {
+                self.freed.pop_front();
+            }
+            return;
+        }
+        let in_flight: u64 = self.replicas.iter().map(|r| r.in_flight() as u64).sum();
+        self.next = self.stream.next();
+        if in_flight >= self.options.most_in_flight && self.next.take().is_some() {
+            self.outcome.cut_short = true;
+        }
+        let backlog = self.outcome.backlog.get_or_insert_default();
+        if self.outcome.sent <= self.half.max(1) {
+            (backlog.times[0], backlog.requests[0]) = (at, in_flight);
+        } else {
+            backlog.sent += 1;
+        }
+        (backlog.times[1], backlog.requests[1]) = (at, in_flight);
+    }
+
+    fn outcome(self) -> Outcome {
+        let peaks = self.replicas.iter().map(Replica::peak_occupancy);
+        let blocks = self.replicas.iter().map(Replica::prefix_counts);
+        Outcome {
+            metrics: self.metrics,
+            peak_occupancy: peaks.fold(0.0, f64::max),
+            prefix_blocks: blocks.fold([0, 0], |a, b| [a[0] + b[0], a[1] + b[1]]),
+            ..self.outcome
+        }
+    }
+}

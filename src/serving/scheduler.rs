@@ -1,0 +1,124 @@
+//! What an engine's scheduler does, as settings: one event loop serves all of them.
+//!
+//! Sources, read in the engines' releases: vLLM V1 `Scheduler.schedule` and `AsyncScheduler`; TensorRT-LLM
+//! `PyExecutor._waiting_requests` and `_balance_adp_requests`; SGLang `SchedulerRecvSkipper`,
+//! `PrefillAdder` and `get_next_batch_to_run`; llama.cpp `server_context::update_slots`.
+
+use crate::spec::deployment::Version;
+use crate::spec::{Engine, EngineDefaults, EngineKind};
+
+/// Who goes first into a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Decode rows, then prompts with what is left of the token budget (vLLM, TensorRT-LLM, llama.cpp).
+    DecodeFirst,
+    /// A step of prompts alone while there are any; decode waits (SGLang).
+    PrefillFirst,
+    /// A batch is filled when the last one has ended, prefilled whole, and decoded to its end.
+    Static,
+}
+
+/// What must be free in the KV pool before a request starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Its prompt and a block for every running row; a pool that runs out takes the cache of the youngest
+    /// (preemption by recomputing).
+    Prompt,
+    /// Its prompt and its whole output, which are reserved: nothing is ever evicted.
+    Whole,
+}
+
+/// Which waiting request is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Discipline {
+    /// The first come.
+    #[default]
+    Fcfs,
+    /// The one with the least work left (prompt and output tokens, taken as known).
+    Srpt,
+    /// Multi-level feedback queue: levels by prompt length, doubling from 256 tokens (skip-join, as in
+    /// FastServe); the first come within a level. A running request is not demoted.
+    Mlfq,
+}
+
+/// TensorRT-LLM's wait for fuller prefill steps (`batch_wait_timeout_iters`, `batch_wait_max_tokens_ratio`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BatchWait {
+    /// Iterations after which prompts start anyway.
+    pub iterations: u32,
+    /// Share of the token budget at which they start at once.
+    pub ratio: f64,
+}
+
+/// A scheduler.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scheduler {
+    /// Who goes first.
+    pub order: Order,
+    /// Which waiting request is next.
+    pub discipline: Discipline,
+    /// Prompts are cut to what is left of the token budget.
+    pub chunked: bool,
+    /// Most tokens in a step of a rank.
+    pub token_budget: u32,
+    /// Most requests in service on a rank.
+    pub max_seqs: u32,
+    /// Longest request in tokens.
+    pub max_model_len: u64,
+    /// What must be free before a request starts.
+    pub admission: Admission,
+    /// An iteration is decided when the one before it starts (asynchronous scheduling), not when it ends.
+    pub overlapped: bool,
+    /// Decode iterations between two looks at what has arrived; prompts and idleness look at once (SGLang's
+    /// `scheduler-recv-interval`).
+    pub receive_interval: u32,
+    /// Wait for fuller prefill steps.
+    pub batch_wait: Option<BatchWait>,
+    /// Data-parallel ranks start prompts together: iterations that a rank with a prompt waits for the others
+    /// (TensorRT-LLM's `attention_dp_config.timeout_iters`).
+    pub rank_balance: Option<u32>,
+    /// Arrival at the server to the scheduler's queue, in seconds.
+    pub intake_s: f64,
+}
+
+impl Scheduler {
+    /// The scheduler of an engine at a version with its settings.
+    ///
+    /// vLLM schedules ahead by default since 0.14, TensorRT-LLM's and SGLang's overlap schedulers are
+    /// older than the versions modelled here. TensorRT-LLM runs whole prompts unless they are longer than
+    /// its token budget.
+    #[must_use]
+    pub fn of(engine: Engine, settings: &EngineDefaults, request_ms: f64) -> Self {
+        let base = Self {
+            order: Order::DecodeFirst,
+            discipline: Discipline::Fcfs,
+            chunked: true,
+            token_budget: settings.max_num_batched_tokens.max(1),
+            max_seqs: settings.max_num_seqs.max(1),
+            max_model_len: settings.max_model_len,
+            admission: Admission::Prompt,
+            overlapped: false,
+            receive_interval: 1,
+            batch_wait: None,
+            rank_balance: None,
+            intake_s: 1e-3 * request_ms,
+        };
+        match engine.kind {
+            EngineKind::Vllm => Self {
+                overlapped: engine.version >= Version(0, 14),
+                chunked: settings.chunked_prefill,
+                ..base
+            },
+            EngineKind::Sglang => {
+                Self { order: Order::PrefillFirst, overlapped: true, admission: Admission::Whole, ..base }
+            }
+            EngineKind::Trtllm => {
+                Self { chunked: false, overlapped: true, admission: Admission::Whole, ..base }
+            }
+            // each slot owns its share of the context from the start
+            EngineKind::Llamacpp => Self { admission: Admission::Whole, ..base },
+            EngineKind::Transformers => Self { order: Order::Static, admission: Admission::Whole, ..base },
+            EngineKind::Ideal => base,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Recorded requests: the Azure traces of 2023, Mooncake's with block hashes, and any CSV or JSON lines
+//! with a time, a prompt length and an output length.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::calibrate::samples::read_csv;
+use crate::spec::SpecError;
+
+/// A recorded request.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TraceRow {
+    /// When it was sent, in seconds from the first.
+    pub time_s: f64,
+    /// Prompt tokens.
+    pub input: u32,
+    /// Generated tokens.
+    pub output: u32,
+    /// Where its block hashes stand: first and number.
+    pub blocks: [u32; 2],
+}
+
+/// Requests in the order of their times.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Trace {
+    rows: Vec<TraceRow>,
+    hashes: Arc<[u32]>,
+    hash_tokens: u32,
+}
+
+/// Tokens that a hash of a Mooncake trace stands for (its README: blocks of 512 tokens).
+const MOONCAKE_BLOCK: u32 = 512;
+
+/// Names of the columns, in lower case, and the seconds in a unit of numeric times.
+const TIMES: [(&str, f64); 9] = [
+    ("timestamp", 1.0),
+    ("timestamp_s", 1.0),
+    ("timestamp_ms", 1e-3),
+    ("time_s", 1.0),
+    ("arrival_s", 1.0),
+    ("arrival_time", 1.0),
+    ("arrived_at", 1.0),
+    ("arrival_ms", 1e-3),
+    ("sent_s", 1.0),
+];
+const INPUTS: [&str; 9] = [
+    "contexttokens",
+    "input_length",
+    "input_len",
+    "isl",
+    "num_prefill_tokens",
+    "prompt_tokens",
+    "request tokens",
+    "prompt_len",
+    "input_tokens",
+];
+const OUTPUTS: [&str; 9] = [
+    "generatedtokens",
+    "output_length",
+    "output_len",
+    "osl",
+    "num_decode_tokens",
+    "completion_tokens",
+    "response tokens",
+    "output_tokens",
+    "generated_tokens",
+];
+
+impl Trace {
+    /// Reads a file, gzipped or not.
+    ///
+    /// # Errors
+    /// When it cannot be read or a line holds no request; the message names the line.
+    pub fn read(path: &Path) -> Result<Self, SpecError> {
+        Self::parse(&read_csv(path)?, &path.display().to_string())
+    }
+
+    /// Parses the text of a file: JSON lines when it starts with a brace, else CSV. Outputs of 0 tokens count
+    /// as 1: the prompt was computed. Requests are put in the order of their times.
+    ///
+    /// # Errors
+    /// As [`Trace::read`].
+    pub fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
+        let text = text.trim_start_matches('\u{feff}').trim_start();
+        if text.trim().is_empty() {
+            return Err(fault(file, 1, "the file holds no requests; add a line for each"));
+        }
+        let mut trace = if text.starts_with('{') { json_lines(text, file)? } else { csv_rows(text, file)? };
+        if trace.rows.is_empty() {
+            return Err(fault(file, 1, "the file holds no requests; add a line for each"));
+        }
+        trace.rows.sort_by(|a, b| a.time_s.total_cmp(&b.time_s));
+        let first = trace.rows[0].time_s;
+        for row in &mut trace.rows {
+            row.time_s -= first;
+        }
+        Ok(trace)
+    }
+
+    /// Requests in the order of their times.
+    #[must_use]
+    pub fn rows(&self) -> &[TraceRow] {
+        &self.rows
+    }
+
+    /// Hashes of all blocks, and the tokens that one stands for (0 without hashes).
+    #[must_use]
+    pub fn hashes(&self) -> (Arc<[u32]>, u32) {
+        (Arc::clone(&self.hashes), self.hash_tokens)
+    }
+
+    /// Lengths of prompts and outputs.
+    #[must_use]
+    pub fn lengths(&self) -> Arc<[(u32, u32)]> {
+        self.rows.iter().map(|r| (r.input, r.output)).collect()
+    }
+}
+
+fn fault(file: &str, line: usize, why: &str) -> SpecError {
+    SpecError::Syntax { file: file.into(), format: "trace", message: format!("line {line}: {why}") }
+}
+
+/// A count of tokens.
+fn tokens(value: f64, what: &str) -> Result<u32, String> {
+    if value.is_finite() && (0.0..=1e9).contains(&value) && value.fract() == 0.0 {
+        Ok(value as u32)
+    } else {
+        Err(format!("{what} is {value}; it must be a whole number of tokens from 0 to 1e9"))
+    }
+}
+
+fn row(time_s: f64, input: f64, output: f64) -> Result<TraceRow, String> {
+    if !(time_s.is_finite() && time_s.abs() < 1e12) {
+        return Err(format!("the time {time_s} is not a number of seconds"));
+    }
+    let input = tokens(input, "the prompt's length")?.max(1);
+    let output = tokens(output, "the output's length")?.max(1);
+    Ok(TraceRow { time_s, input, output, blocks: [0, 0] })
+}
+
+fn csv_rows(text: &str, file: &str) -> Result<Trace, SpecError> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
+    let header = reader.headers().map_err(|e| fault(file, 1, &e.to_string()))?.clone();
+    let names: Vec<String> = header.iter().map(|n| n.trim().to_ascii_lowercase()).collect();
+    let find = |wanted: &[&str], what: &str| {
+        wanted.iter().find_map(|w| names.iter().position(|n| n == w)).ok_or_else(|| SpecError::Missing {
+            file: file.into(),
+            key: what.into(),
+            fix: format!("a trace needs a column named one of {}", wanted.join(", ")),
+        })
+    };
+    let time_names: Vec<&str> = TIMES.iter().map(|t| t.0).collect();
+    let time = find(&time_names, "the time of a request")?;
+    let (input, output) = (find(&INPUTS, "the prompt's length")?, find(&OUTPUTS, "the output's length")?);
+    let unit = TIMES.iter().find(|t| t.0 == names[time]).map_or(1.0, |t| t.1);
+    let mut rows = vec![];
+    for (i, record) in reader.records().enumerate() {
+        let line = i + 2;
+        let record = record.map_err(|e| fault(file, line, &e.to_string()))?;
+        let cell = |at: usize| record.get(at).unwrap_or_default().trim();
+        let number = |at: usize| {
+            cell(at).parse::<f64>().map_err(|_| fault(file, line, &format!("`{}` is not a number", cell(at))))
+        };
+        let at = match cell(time).parse::<f64>() {
+            Ok(seconds) => seconds * unit,
+            Err(_) => date(cell(time)).ok_or_else(|| {
+                fault(
+                    file,
+                    line,
+                    &format!("`{}` is neither a number nor a date like 2023-11-16 18:17:03.98", cell(time)),
+                )
+            })?,
+        };
+        rows.push(row(at, number(input)?, number(output)?).map_err(|why| fault(file, line, &why))?);
+    }
+    Ok(Trace { rows, ..Trace::default() })
+}
+
+/// JSON lines; `timestamp` is in milliseconds, as Mooncake writes it.
+fn json_lines(text: &str, file: &str) -> Result<Trace, SpecError> {
+    let (mut rows, mut hashes) = (vec![], vec![]);
+    let mut ids: HashMap<u64, u32> = HashMap::new();
+    for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        let bad = |why: &str| fault(file, i + 1, why);
+        let value: serde_json::Value = serde_json::from_str(line).map_err(|e| bad(&e.to_string()))?;
+        let number = |names: &[&str], what: &str| {
+            names.iter().find_map(|n| value.get(n)).and_then(serde_json::Value::as_f64).ok_or_else(|| {
+                bad(&format!("{what} is missing or no number; name it one of {}", names.join(", ")))
+            })
+        };
+        let unit = |name: &str| {
+            if name == "timestamp" { 1e-3 } else { TIMES.iter().find(|t| t.0 == name).map_or(1.0, |t| t.1) }
+        };
+        let Some((name, _)) = TIMES.iter().find(|(n, _)| value.get(n).is_some()) else {
+            return Err(bad("there is no time; name it timestamp (milliseconds) or time_s"));
+        };
+        let time = number(&[name], "the time")? * unit(name);
+        let mut row =
+            row(time, number(&INPUTS, "the prompt's length")?, number(&OUTPUTS, "the output's length")?)
+                .map_err(|why| bad(&why))?;
+        if let Some(list) = value.get("hash_ids") {
+            let first = hashes.len() as u32;
+            for id in list.as_array().ok_or_else(|| bad("hash_ids is no list"))? {
+                let id =
+                    id.as_u64().ok_or_else(|| bad("hash_ids holds something that is no whole number"))?;
+                let next = ids.len() as u32;
+                hashes.push(*ids.entry(id).or_insert(next));
+            }
+            row.blocks = [first, hashes.len() as u32 - first];
+        }
+        rows.push(row);
+    }
+    let hash_tokens = if hashes.is_empty() { 0 } else { MOONCAKE_BLOCK };
+    Ok(Trace { rows, hashes: hashes.into(), hash_tokens })
+}
+
+/// Seconds of a date like `2023-11-16 18:17:03.9799600` or with a `T`, from an arbitrary day.
+fn date(text: &str) -> Option<f64> {
+    let (day, clock) = text.trim_end_matches(['Z', 'z']).split_once([' ', 'T'])?;
+    let clock = clock.split_once('+').map_or(clock, |c| c.0);
+    let whole = |t: &str| t.parse::<i64>().ok();
+    let mut parts = day.split('-');
+    let (y, m, d) = (whole(parts.next()?)?, whole(parts.next()?)?, whole(parts.next()?)?);
+    if !((1..=12).contains(&m) && (1..=31).contains(&d) && (0..10_000).contains(&y)) {
+        return None;
+    }
+    let mut parts = clock.split(':');
+    let (hours, minutes) = (whole(parts.next()?)?, whole(parts.next()?)?);
+    let seconds: f64 = parts.next().unwrap_or("0").parse().ok()?;
+    if !((0..24).contains(&hours) && (0..60).contains(&minutes) && (0.0..61.0).contains(&seconds)) {
+        return None;
+    }
+    // days of the proleptic Gregorian calendar, years from March (H. Hinnant, days_from_civil)
+    let (y, m) = if m <= 2 { (y - 1, m + 9) } else { (y, m - 3) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + d - 1;
+    Some((days * 86_400 + hours * 3600 + minutes * 60) as f64 + seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn azure_mooncake_and_others() {
+        let azure = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 23:59:59.5000000,4808,10\n2023-11-17 00:00:01.0,3180,0\n";
+        let trace = Trace::parse(azure, "a.csv").unwrap();
+        assert_eq!(trace.rows()[0], TraceRow { time_s: 0.0, input: 4808, output: 10, blocks: [0, 0] });
+        assert!((trace.rows()[1].time_s - 1.5).abs() < 1e-6 && trace.rows()[1].output == 1);
+        let mooncake = r#"{"timestamp": 3000, "input_length": 900, "output_length": 5, "hash_ids": [7, 8]}
+{"timestamp": 1000, "input_length": 1100, "output_length": 6, "hash_ids": [7, 9, 10]}"#;
+        let trace = Trace::parse(mooncake, "m.jsonl").unwrap();
+        assert_eq!(trace.rows()[1], TraceRow { time_s: 2.0, input: 900, output: 5, blocks: [0, 2] });
+        let (hashes, tokens) = trace.hashes();
+        assert_eq!((&*hashes, tokens), (&[0, 1, 0, 2, 3][..], 512));
+        let vidur =
+            Trace::parse("arrived_at,num_prefill_tokens,num_decode_tokens\n0.25,374,44\n", "v.csv").unwrap();
+        assert_eq!(&*vidur.lengths(), [(374, 44)]);
+    }
+
+    #[test]
+    fn rubbish_names_its_line() {
+        for (text, words) in [
+            ("", "holds no requests"),
+            ("a,b\n1,2\n", "needs a column named"),
+            ("timestamp,isl,osl\n", "holds no requests"),
+            ("timestamp,isl,osl\n1,10,5\nx,10,5\n", "line 3"),
+            ("timestamp,isl,osl\n1,-10,5\n", "line 2"),
+            ("timestamp,isl,osl\n1,10.5,5\n", "whole number"),
+            ("timestamp,isl,osl\nnan,10,5\n", "not a number of seconds"),
+            ("timestamp,isl,osl\n1,10\n", "line 2"),
+            ("{\"timestamp\": 1}", "line 1"),
+            ("{\"timestamp\": 1, \"isl\": 1, \"osl\": 1}\n{oops", "line 2"),
+            ("{\"timestamp\": 1, \"isl\": 1, \"osl\": 1, \"hash_ids\": 5}", "hash_ids"),
+        ] {
+            let error = Trace::parse(text, "t").unwrap_err().to_string();
+            assert!(error.contains(words), "{text:?}: {error}");
+        }
+    }
+}
