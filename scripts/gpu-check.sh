@@ -73,13 +73,13 @@ date -u
 [ -n "$dry" ] || nvidia-smi --query-gpu=name,driver_version,pstate,clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv
 
 step doctor 30 "$foretoken" doctor --export-json "$out/doctor.json"
-step "calibrate: the whole suite" 240 "$foretoken" calibrate --device "$device" $quick --samples-output "$out/samples.csv" -o "$out/$gpu.toml"
-step "fit again from the samples" 60 "$foretoken" calibrate --gpu "$gpu" --from-samples "$out/samples.csv" -o "$home/again.toml"
+step "calibrate: the whole suite" 240 "$foretoken" calibrate --device "$device" $quick -o "$out/$gpu.toml"
+step "fit again from the samples" 60 "$foretoken" calibrate --gpu "$gpu" --from-samples "$out/$gpu.samples.csv" -o "$home/again.toml"
 step "the same fit" 5 cmp "$out/$gpu.toml" "$home/again.toml"
 step "held-out errors" 10 "$foretoken" calibrations show "$out/$gpu.toml"
-step "the card beside the tables" 20 "$python" "$here/scripts/compare_samples.py" "$out/samples.csv" \
+step "the card beside the tables" 20 "$python" "$here/scripts/compare_samples.py" "$out/$gpu.samples.csv" \
     "$here/tests/fixtures/ops/h200_sxm__vllm-0.24.0__suite.csv"
-step "shipped kernel times on the card's samples" 20 "$foretoken" validate --samples "$out/samples.csv" --gpu "$gpu"
+step "shipped kernel times on the card's samples" 20 "$foretoken" validate --samples "$out/$gpu.samples.csv" --gpu "$gpu"
 step "PyTorch, Llama-3.1-8B" 170 "$python" "$here/scripts/torch_llama.py" --gpu "$gpu" --seconds 130 -o "$out/llama.csv"
 step "predicted with the shipped calibration" 10 env FORETOKEN_HOME="$home" "$foretoken" validate "$out/llama.csv" --worst 20
 [ ! -f "$out/$gpu.toml" ] || cp "$out/$gpu.toml" "$home/calibration/$gpu.toml"

@@ -26,6 +26,9 @@ const LAUNCHES: u64 = 200;
 /// Pages of 16 tokens.
 const PAGE: u64 = 16;
 
+/// Seconds of work before anything is timed: an idle GPU takes some tenths of a second to raise its clocks.
+const WARM_UP: f64 = 0.3;
+
 /// Kernels by name.
 struct Kernels {
     empty: Kernel,
@@ -102,6 +105,7 @@ impl Cuda {
         let mut arena = device.allocate(wanted, "the buffers")?;
         let kernels = Kernels::of(&device)?;
         let flush = Self::flush(&device, &mut arena, &kernels, CACHES * l2)?;
+        flush.warm_up(&device, WARM_UP)?;
         let facts = facts(&device, &monitor, cublaslt.as_ref(), &options.gpu, notes);
         Ok(Self {
             collectives: None,
@@ -378,25 +382,25 @@ impl Cuda {
     }
 }
 
-/// The fastest of a product's algorithms: each runs once untimed and is then timed over a round of sets.
+/// The fastest of a product's algorithms, each timed as a graph: one by one, small products would all take the time
+/// that the host needs to start them.
 fn fastest(
     device: &Device,
     sets: u64,
     algorithms: usize,
     enqueue: &impl Fn(usize, u64) -> Result<(), CudaError>,
 ) -> Result<usize, CudaError> {
-    let rounds = sets.clamp(3, 16);
+    let rounds = sets.clamp(4, 32);
     let mut best = Err(CudaError::unsupported("a product without algorithms"));
     let mut shortest = f64::INFINITY;
     for algorithm in 0..algorithms {
-        // a proposal that the library then refuses is passed over
+        // once outside of a graph, which loads its kernels; a proposal that the library refuses is passed over
         if let Err(error) = enqueue(algorithm, 0) {
             best = best.or(Err(error));
             continue;
         }
-        device.synchronize()?;
-        let round = || (0..rounds).try_for_each(|i| enqueue(algorithm, i % sets));
-        let seconds = device.time(round, || {})?;
+        let graph = device.record(|| (0..rounds).try_for_each(|i| enqueue(algorithm, i % sets)))?;
+        let seconds = device.time(|| (0..2).try_for_each(|_| device.replay(&graph)), || {})?;
         if seconds < shortest {
             (best, shortest) = (Ok(algorithm), seconds);
         }
