@@ -36,6 +36,10 @@ engine-terms measured="../shared/data/measured":
     for engine in vllm trtllm; do target/release/foretoken calibrate --engine "$engine" --from-results {{measured}}/static.csv \
         --date 2026-11-21 -o calibration/engines/"$engine".toml; done
 
+# Write the embedded errors of transferred kernel models from a directory of operator tables; run `just accuracy` afterwards.
+transfer tables="../shared/data/ops":
+    cargo run --release -- accuracy --leave-one-gpu-out {{tables}} --transfer calibration/defaults/transfer.csv
+
 # Estimates per second on one core.
 bench:
     cargo bench --bench estimate

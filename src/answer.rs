@@ -10,6 +10,7 @@ mod explain;
 mod interval;
 mod kernels;
 mod service;
+mod transfer;
 mod validate;
 
 pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, operators};
@@ -18,13 +19,14 @@ pub use cost::{Cost, CostInputs};
 pub use doctor::{BenchmarkFacts, Doctor, DriverFacts, GpuFacts, doctor};
 pub use engines::{EngineChoice, engine_file};
 pub use estimate::{
-    Breakdown, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question, Throughput,
-    TpotDefinition, Utilization, estimate, traffic,
+    Breakdown, DefaultKernels, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question,
+    Throughput, TpotDefinition, Utilization, estimate, traffic,
 };
 pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metrics, tpot};
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use service::Service;
+pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out};
 pub use validate::{
     ACCURACY_HEADER, Assumed, Case, EngineFit, Group, KernelChoice, MeasuredRow, MeasuredTable, Metric,
     Metrics, OLD_STACKS, Quantity, SampleGroup, SampleValidation, Skipped, ValidateOptions, Validation,

@@ -14,6 +14,7 @@ mod memory;
 mod models;
 mod quantity;
 mod table;
+mod transfer;
 mod validate;
 mod validate_samples;
 

@@ -222,6 +222,25 @@ fn catalogs_keep_their_schemas() {
 }
 
 #[test]
+fn calibrations_keep_their_schemas() {
+    let all = check(&validator("calibrations-list.json"), "calibrations list");
+    let shown = validator("calibrations-show.json");
+    for gpu in all.as_array().unwrap().iter().map(|c| c["gpu"].as_str().unwrap()) {
+        check(&shown, &format!("calibrations show {gpu}"));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("fitted.toml");
+    let samples = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/operators/h100_sxm__nccl-2.29.2__collective.csv"
+    );
+    let question = format!("calibrate --gpu h100-sxm --from-samples {samples} -o {}", output.display());
+    let fitted = check(&validator("calibrate.json"), &question);
+    assert_eq!(fitted["output"], output.to_str().unwrap());
+    check(&shown, &format!("calibrations show {}", output.display()));
+}
+
+#[test]
 fn every_key_of_every_schema_is_described() {
     fn described(schema: &Value, at: &str) {
         let Some(map) = schema.as_object() else { return };
@@ -250,6 +269,9 @@ fn every_key_of_every_schema_is_described() {
         "accuracy",
         "validate",
         "validate-samples",
+        "calibrate",
+        "calibrations-list",
+        "calibrations-show",
     ]
     .map(|n| format!("{n}.json"))
     {

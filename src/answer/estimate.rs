@@ -3,22 +3,24 @@
 mod estimator;
 mod latency;
 mod loops;
+mod provenance;
 
 use serde::Serialize;
 use std::str::FromStr;
 
 use super::cost::{Cost, CostInputs};
-use super::interval::{Intervals, Regime};
+use super::interval::{Intervals, Regime, shares};
 use super::kernels::Kernels;
 use crate::memory::{MemoryError, MemoryReport, occupancy};
 use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
-use crate::time::{Line, Trust};
+use crate::time::Line;
 use crate::work::Overrides;
 use loops::is_alone;
 
 pub use estimator::Estimator;
 pub use latency::Latency;
 pub use loops::traffic;
+pub use provenance::{DefaultKernels, Provenance};
 
 /// Images sent with every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -215,21 +217,6 @@ pub struct Breakdown {
     pub decode: Vec<Line>,
 }
 
-/// Where the numbers come from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Provenance {
-    /// Trust level of the kernel coefficients.
-    pub trust: Trust,
-    /// Source of the kernel coefficients.
-    pub kernels: String,
-    /// Source of the engine terms.
-    pub engine: String,
-    /// Where the model came from.
-    pub model: String,
-    /// Version of this tool.
-    pub tool_version: &'static str,
-}
-
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
@@ -291,10 +278,12 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     let lengths = [workload.input_len as f64, workload.output_len as f64];
     let gpus = deployment.parallelism.accelerators();
     let breakdown = estimator.breakdown(&shown, waves);
+    let kernel_shares = estimator.shares(&shown, waves);
     let regime = Regime {
         engine: deployment.engine.kind,
-        trust: estimator.trust(),
-        parallel: gpus > 1,
+        shares: shares(&kernel_shares, &latency),
+        measured: estimator.engine_spread(),
+        judged: estimator.default_spread(),
         closed_loop: simulated.is_some(),
     };
     let mut warnings = model.warnings.clone();
@@ -341,7 +330,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
             Cost::of(accelerator, options.cost, gpus, paid, lengths, &latency)
         },
         breakdown,
-        provenance: provenance(question, &estimator),
+        provenance: provenance::provenance(question, &estimator, &kernel_shares),
         intervals,
         latency: reported,
         warnings,
@@ -499,19 +488,5 @@ fn throughput(
         output_tokens_per_s_per_gpu: requests * output / f64::from(gpus),
         output_tokens_per_s_per_user: if latency.tpot_s > 0.0 { 1.0 / latency.tpot_s } else { 0.0 },
         prefill_tokens_per_s: prefilled / latency.prefill_s,
-    }
-}
-
-fn provenance(question: &Question<'_>, estimator: &Estimator) -> Provenance {
-    let model = &question.model;
-    Provenance {
-        trust: estimator.trust(),
-        kernels: estimator.kernel_source().to_owned(),
-        engine: estimator.engine_source().to_owned(),
-        model: model.source.as_ref().map_or_else(
-            || model.architecture.clone(),
-            |s| format!("{} {} {}", s.repository, s.path, s.revision).trim().to_owned(),
-        ),
-        tool_version: env!("CARGO_PKG_VERSION"),
     }
 }

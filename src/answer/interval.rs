@@ -2,8 +2,10 @@
 
 use serde::{Serialize, Serializer};
 
+use super::estimate::Latency;
+use super::transfer::spread;
 use crate::spec::EngineKind;
-use crate::time::Trust;
+use crate::time::{OperatorClass, Trust};
 
 /// Low and high end of an 80 % interval, in the unit of the value it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,57 +41,185 @@ pub struct Intervals {
     pub e2e_s: Interval,
 }
 
+/// Share of a time that kernels of one class take, with what their coefficients rest on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Share {
+    pub class: OperatorClass,
+    pub trust: Trust,
+    /// Of the whole time, in [0, 1].
+    pub share: f64,
+}
+
+/// Shares of TTFT, TPOT and E2E by class of kernels, from those of prefill and decode. What lies outside both (waiting,
+/// images, network) has none.
+pub(super) fn shares([prefill, decode]: &[Vec<Share>; 2], latency: &Latency) -> [Vec<Share>; 3] {
+    let scaled = |list: &[Share], by: f64| -> Vec<Share> {
+        list.iter().map(|s| Share { share: s.share * by, ..*s }).collect()
+    };
+    let of = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
+    let computing = latency.prefill_s + latency.queue_s;
+    let mut all = scaled(prefill, of(computing, latency.e2e_s));
+    for s in scaled(decode, of(latency.e2e_s - latency.ttft_s, latency.e2e_s)) {
+        match all.iter_mut().find(|known| (known.class, known.trust) == (s.class, s.trust)) {
+            Some(known) => known.share += s.share,
+            None => all.push(s),
+        }
+    }
+    [scaled(prefill, of(computing, latency.ttft_s)), decode.clone(), all]
+}
+
 /// How far the answer is from anything measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Regime {
     pub engine: EngineKind,
-    /// How near the kernel coefficients are to the accelerator.
-    pub trust: Trust,
-    /// More than one accelerator.
-    pub parallel: bool,
+    /// Shares of TTFT, TPOT and E2E by class of operator.
+    pub shares: [Vec<Share>; 3],
+    /// 10 % and 90 % quantiles of ln(measured / predicted) on rows left out of the fit of the engine's terms, where
+    /// there were enough.
+    pub measured: [Option<[f64; 2]>; 3],
+    /// Quantiles that the defaults in force name for themselves.
+    pub judged: Option<[f64; 2]>,
     /// Continuous batching by the closed form instead of one static batch.
     pub closed_loop: bool,
 }
 
 impl Regime {
-    /// Multiplicative 10 % and 90 % quantiles of measured over predicted: TTFT, TPOT, E2E.
+    /// 10 % and 90 % quantiles of ln(measured / predicted): TTFT, TPOT, E2E.
     ///
-    /// The bases are the quantiles of this first form, without any fit, on the static rows of
-    /// LLM-Inference-Bench (BSD-3; vLLM and TensorRT-LLM of 2024 on A100 and H100) and on published
-    /// llama.cpp rates, rounded outwards; docs/DESIGN.md has the table. What no row covers is widened.
-    fn factors(self) -> [[f64; 2]; 3] {
-        let base = match self.engine {
-            EngineKind::Ideal => return [[1.0, 1.0]; 3],
-            EngineKind::Vllm | EngineKind::Sglang | EngineKind::Trtllm => {
-                [[0.6, 1.7], [0.8, 1.75], [0.8, 1.75]]
-            }
-            EngineKind::Llamacpp => [[0.45, 3.2], [0.85, 1.8], [0.8, 2.0]],
-            EngineKind::Transformers => [[0.5, 3.0], [0.6, 3.0], [0.6, 3.0]],
-        };
-        let mut wider: [f64; 2] = [1.0, 1.0];
-        let mut widen = |low: f64, high: f64| wider = [wider[0] * low, wider[1] * high];
-        match self.trust {
-            Trust::Given | Trust::Fitted | Trust::FamilyDefault | Trust::Limit => {}
-            Trust::SameChip => widen(1.05, 1.1),
-            Trust::SameFamily => widen(1.1, 1.3),
-            // MI250X and MI300X rows of 2024 ran 1.5 to 3 times slower than their datasheets promise
-            Trust::Default => widen(1.2, 1.7),
+    /// Two errors that know nothing of each other add in squares, each end for itself:
+    /// z² = z_e² + z_k², z_e the engine's on accelerators with a calibration of their own, z_k what kernels of a
+    /// transferred or default calibration are known worse than those ([`kernel_excess`]).
+    fn log_ends(&self) -> [[f64; 2]; 3] {
+        if self.engine == EngineKind::Ideal {
+            return [[0.0; 2]; 3];
         }
-        if self.parallel {
-            widen(1.05, 1.1);
+        let mut ends: [[f64; 2]; 3] = match self.engine {
+            EngineKind::Ideal => [[0.0; 2]; 3],
+            // TTFT: quantiles of the first form of the terms on static rows, rounded outwards. TPOT and E2E: quantiles
+            // ±0.16 of models left out of a fit to closed loops (SERVING section 7), and 12 to 25 % that a version
+            // moved against the one before (0.22 in ln), in squares.
+            EngineKind::Vllm | EngineKind::Sglang | EngineKind::Trtllm => {
+                [[-0.51, 0.53], [-0.27, 0.27], [-0.27, 0.27]]
+            }
+            // quantiles of the first form of the terms on published rates, rounded outwards
+            EngineKind::Llamacpp => [[-0.8, 1.16], [-0.16, 0.59], [-0.22, 0.69]],
+            // judged
+            EngineKind::Transformers => [[-0.69, 1.1], [-0.51, 1.1], [-0.51, 1.1]],
+        };
+        for (end, measured) in ends.iter_mut().zip(self.measured) {
+            *end = measured.unwrap_or(*end);
         }
         if self.closed_loop {
-            widen(1.1, 1.2);
+            // what the closed form misses of queueing beside the static rows; judged
+            ends = ends.map(|[low, high]| [low - 0.1, high + 0.18]);
         }
-        base.map(|[low, high]| [low / wider[0], high * wider[1]])
+        for (ends, shares) in ends.iter_mut().zip(&self.shares) {
+            let [low, high] = kernel_excess(shares, self.judged);
+            // an end on the other side of the prediction stays there unless the kernels move it
+            *ends = [-ends[0].min(0.0).hypot(low), ends[1].max(0.0).hypot(high)];
+        }
+        ends
     }
 
-    pub(super) fn intervals(self, ttft: f64, tpot: f64, e2e: f64) -> Intervals {
-        let [first, each, all] = self.factors();
+    pub(super) fn intervals(&self, ttft: f64, tpot: f64, e2e: f64) -> Intervals {
+        let [first, each, all] = self.log_ends().map(|ends| ends.map(f64::exp));
         Intervals {
             ttft_s: Interval::around(ttft, first),
             tpot_s: Interval::around(tpot, each),
             e2e_s: Interval::around(e2e, all),
         }
+    }
+}
+
+/// How far, in ln, 10 % and 90 % quantiles of a time lie below and above the prediction because its kernels' calibration
+/// is not the accelerator's own.
+///
+/// Within one step a class errs as one: its operators come from one fit, so their errors add linearly,
+/// z_c = w_c·q_c with w_c the class's share of the time and q_c its quantile. Classes come from fits of their own and
+/// add in squares. Errors of an accelerator's own fit are in the engine's spread already, which was found on such:
+/// z_k² = Σ_c w_c²·(q_c² − q_c,own²), never below 0. Quantiles: `calibration/defaults/transfer.csv`.
+///
+/// Defaults that name quantiles of their own (`judged`, of whole runs: nothing better is known of their kernels) err as
+/// one, over the share of all their classes.
+fn kernel_excess(shares: &[Share], judged: Option<[f64; 2]>) -> [f64; 2] {
+    let mut squares = [0.0; 2];
+    let is_judged = |s: &&Share| s.trust == Trust::Default && judged.is_some();
+    for s in shares.iter().filter(|s| !is_judged(s)) {
+        let (here, own) = (quantiles(s.trust, s.class), quantiles(Trust::Fitted, s.class));
+        for ((square, q), own) in squares.iter_mut().zip(here).zip(own) {
+            *square += s.share.powi(2) * (q.powi(2) - own.powi(2)).max(0.0);
+        }
+    }
+    let share: f64 = shares.iter().filter(is_judged).map(|s| s.share).sum();
+    for (square, q) in squares.iter_mut().zip(distances(judged.unwrap_or_default())) {
+        *square += (share * q).powi(2);
+    }
+    squares.map(f64::sqrt)
+}
+
+/// Distances of a class's quantiles from the prediction, 0 where they lie on its other side.
+///
+/// Of bandwidth-only and recurrent kernels there are no tables; they count as decode attention, which waits for memory
+/// as they do. They always run on defaults, also where the engine's spread was found, so that defaults fitted for the
+/// family add nothing.
+fn quantiles(trust: Trust, class: OperatorClass) -> [f64; 2] {
+    let unmeasured = matches!(class, OperatorClass::Recurrent | OperatorClass::Elementwise);
+    let class = if unmeasured { OperatorClass::DecodeAttention } else { class };
+    let trust = if unmeasured && trust == Trust::FamilyDefault { Trust::Fitted } else { trust };
+    let [low, high] = distances(spread(trust, class).unwrap_or_default());
+    // to which side a judged value is off on the accelerators with tables says nothing about others
+    if trust == Trust::Default { [low.max(high); 2] } else { [low, high] }
+}
+
+fn distances([low, high]: [f64; 2]) -> [f64; 2] {
+    [(-low).max(0.0), high.max(0.0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn regime(trust: Trust, share: f64) -> Regime {
+        let shares = vec![Share { class: OperatorClass::Gemm16, trust, share }];
+        Regime {
+            engine: EngineKind::Vllm,
+            shares: [shares.clone(), shares.clone(), shares],
+            measured: [None; 3],
+            judged: None,
+            closed_loop: false,
+        }
+    }
+
+    #[test]
+    fn one_class_by_hand() {
+        let [low, high] = spread(Trust::SameFamily, OperatorClass::Gemm16).unwrap();
+        let [own_low, own_high] = spread(Trust::Fitted, OperatorClass::Gemm16).unwrap();
+        let [got_low, got_high] = kernel_excess(&regime(Trust::SameFamily, 0.5).shares[0], None);
+        assert!((got_low - 0.5 * (low * low - own_low * own_low).sqrt()).abs() < 1e-12);
+        assert!((got_high - 0.5 * (high * high - own_high * own_high).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn judged_defaults_err_as_one() {
+        let share = |class| Share { class, trust: Trust::Default, share: 0.3 };
+        let shares = [share(OperatorClass::Gemm16), share(OperatorClass::Experts)];
+        let [low, high] = kernel_excess(&shares, Some([-0.1, 1.0]));
+        assert!((low - 0.06).abs() < 1e-12 && (high - 0.6).abs() < 1e-12);
+        let [low, high] = kernel_excess(&shares, None);
+        assert!((low - high).abs() < 0.1 && low > 0.1);
+    }
+
+    #[test]
+    fn the_farther_the_fit_and_the_larger_its_share_the_wider() {
+        let width = |trust, share| {
+            let i = regime(trust, share).intervals(1.0, 1.0, 1.0).tpot_s;
+            assert!(i.low < 1.0 && i.high > 1.0);
+            i.high / i.low
+        };
+        let own = width(Trust::Fitted, 1.0);
+        assert!((own / width(Trust::Given, 1.0) - 1.0).abs() < 1e-12);
+        assert!(own < width(Trust::SameChip, 1.0));
+        assert!(width(Trust::SameChip, 1.0) < width(Trust::SameFamily, 1.0));
+        assert!(width(Trust::SameFamily, 0.5) < width(Trust::SameFamily, 1.0));
     }
 }

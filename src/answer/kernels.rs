@@ -20,7 +20,7 @@ pub struct Kernels {
 
 impl Kernels {
     /// Finds the calibration for an accelerator: a user's file, else the embedded one, else that of the
-    /// nearest accelerator of the same family; none where no relative has one.
+    /// nearest relative; none where no relative has one.
     ///
     /// # Errors
     /// When a calibration file or directory cannot be read.
@@ -34,7 +34,7 @@ impl Kernels {
         for file in &files {
             let Ok(donor) = catalog::accelerator(&file.header.id, directories) else { continue };
             let Some((trust, distance)) = kinship(accelerator, &donor) else { continue };
-            if nearest.as_ref().is_none_or(|(_, _, best)| distance < *best) {
+            if nearest.as_ref().is_none_or(|(_, level, best)| (trust, distance) < (*level, *best)) {
                 nearest = Some((file, trust, distance));
             }
         }

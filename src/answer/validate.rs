@@ -7,6 +7,7 @@ mod metrics;
 mod names;
 mod quantity;
 mod row;
+mod sample_operator;
 mod samples;
 mod table;
 
@@ -24,6 +25,7 @@ pub use metrics::{Group, Metric, Metrics};
 use names::Known;
 pub use quantity::Quantity;
 use row::{ComparedRow, Outcome, compare};
+pub(super) use samples::{Predictor, Scores};
 pub use samples::{SampleGroup, SampleValidation, validate_samples};
 pub use table::{MeasuredRow, MeasuredTable};
 

@@ -3,8 +3,9 @@
 use serde_json::json;
 use std::fmt::Write;
 
+use super::transfer::transfer_chapter;
 use super::{Format, Report, Section, count, percent, versioned};
-use crate::answer::{Accuracy, Case, OperatorAccuracy, Skipped};
+use crate::answer::{Accuracy, Case, OperatorAccuracy, Skipped, Transfer};
 
 /// Heads of the columns of a case after those that name it.
 const ERRORS: [&str; 7] = ["metric", "n", "median", "p90", "bias", "within 20 %", "in interval"];
@@ -81,11 +82,16 @@ fn cases<'a>(title: &str, list: impl IntoIterator<Item = &'a Case>) -> Section {
     section
 }
 
+fn table(out: &mut String, section: Section) {
+    out.push_str(&Format::Markdown.render(&Report { sections: vec![section], ..Report::default() }));
+}
+
 /// The document `docs/ACCURACY.md`: held-out errors of kernels by accelerator, errors of static batches,
 /// and what is not covered.
 #[must_use]
 pub fn accuracy_document(
     kernels: &[(String, Vec<OperatorAccuracy>)],
+    transfers: &[Transfer],
     book: &[Case],
     skipped: &[Skipped],
 ) -> String {
@@ -99,9 +105,6 @@ pub fn accuracy_document(
     if kernels.is_empty() {
         out.push_str("No accelerator has a calibration of its own yet.\n\n");
     }
-    let table = |out: &mut String, section: Section| {
-        out.push_str(&Format::Markdown.render(&Report { sections: vec![section], ..Report::default() }));
-    };
     for (gpu, operators) in kernels {
         let mut section = Section::new(gpu.clone(), &OPERATORS);
         for operator in operators {
@@ -109,6 +112,7 @@ pub fn accuracy_document(
         }
         table(&mut out, section);
     }
+    transfer_chapter(&mut out, transfers);
     out.push_str(
         "## Static batches and llama-bench\n\nPublished runs of one batch at a time: LLM-Inference-Bench (BSD-3), \
          TensorRT-LLM's documentation (Apache-2.0), ROCm's and other public tables, and llama.cpp results, some of which \

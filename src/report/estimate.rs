@@ -29,6 +29,10 @@ pub fn estimate(answer: &Estimate, explain: bool) -> Report {
         answer.provenance.kernels,
         answer.provenance.engine
     )];
+    if let Some(defaults) = &answer.provenance.defaults {
+        let classes = defaults.classes.join(", ").replace('_', " ");
+        footer.push(format!("Not covered by them: {classes}, from the {}.", defaults.source));
+    }
     if !explain {
         footer.push("--explain shows every line with its formula; --json everything in SI units.".into());
     }

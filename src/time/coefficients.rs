@@ -7,7 +7,7 @@ use crate::spec::DataType;
 use crate::work::{Operator, Shape};
 
 /// Classes of operators that share a kernel-time model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperatorClass {
     /// Matrix products in 16 (or 32) bit.
@@ -26,6 +26,10 @@ pub enum OperatorClass {
     PrefillAttention,
     /// Attention of decode rows.
     DecodeAttention,
+    /// Latent attention of prefill chunks.
+    LatentPrefill,
+    /// Latent attention of decode rows.
+    LatentDecode,
     /// Linear attention and state space.
     Recurrent,
     /// Bandwidth-only kernels.
@@ -47,13 +51,53 @@ impl OperatorClass {
                 _ => Self::GemmWeightOnly,
             },
             Shape::Experts { .. } => Self::Experts,
-            Shape::PrefillAttention { .. } | Shape::LatentPrefill { .. } | Shape::Indexer => {
-                Self::PrefillAttention
-            }
-            Shape::DecodeAttention { .. } | Shape::LatentDecode { .. } => Self::DecodeAttention,
+            Shape::PrefillAttention { .. } | Shape::Indexer => Self::PrefillAttention,
+            Shape::DecodeAttention { .. } => Self::DecodeAttention,
+            Shape::LatentPrefill { .. } => Self::LatentPrefill,
+            Shape::LatentDecode { .. } => Self::LatentDecode,
             Shape::Recurrent { .. } => Self::Recurrent,
             Shape::Elementwise => Self::Elementwise,
             Shape::Collective { .. } => Self::Link,
+        }
+    }
+
+    /// The class that an operator and data type of a calibration belong to; none for those that predictions take
+    /// apart otherwise (whole modules, quantisation alone).
+    #[must_use]
+    pub fn of_samples(operator: &str, data_type: &str) -> Option<Self> {
+        Some(match (operator, data_type) {
+            ("gemm", "fp8_block") => Self::Gemm8Block,
+            ("gemm", "fp8" | "fp8_static" | "int8" | "sq") => Self::Gemm8,
+            ("gemm", "nvfp4" | "mxfp4") => Self::Gemm4,
+            ("gemm", "int4_wo" | "int8_wo") => Self::GemmWeightOnly,
+            ("gemm", _) => Self::Gemm16,
+            ("experts", _) => Self::Experts,
+            ("prefill_attention", _) => Self::PrefillAttention,
+            ("decode_attention", _) => Self::DecodeAttention,
+            ("latent_prefill", _) => Self::LatentPrefill,
+            ("latent_decode", _) => Self::LatentDecode,
+            ("collective", _) => Self::Link,
+            _ => return None,
+        })
+    }
+
+    /// The name used in files.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Gemm16 => "gemm_16",
+            Self::Gemm8 => "gemm_8",
+            Self::Gemm8Block => "gemm_8_block",
+            Self::Gemm4 => "gemm_4",
+            Self::GemmWeightOnly => "gemm_weight_only",
+            Self::Experts => "experts",
+            Self::PrefillAttention => "prefill_attention",
+            Self::DecodeAttention => "decode_attention",
+            Self::LatentPrefill => "latent_prefill",
+            Self::LatentDecode => "latent_decode",
+            Self::Recurrent => "recurrent",
+            Self::Elementwise => "elementwise",
+            Self::Link => "link",
         }
     }
 }
@@ -68,9 +112,13 @@ pub struct Coefficients {
     pub architectures: Vec<String>,
     /// Where the numbers came from; printed with every line.
     pub source: String,
-    /// They were fitted to measurements of a member of the family.
+    /// Accelerators whose operator tables they were fitted to; none where they were judged.
     #[serde(default)]
-    pub fitted: bool,
+    pub fitted_on: Vec<String>,
+    /// 10 % and 90 % quantiles of ln(measured / predicted) of whole runs on members of a family without operator
+    /// tables; none where no run is known.
+    #[serde(default)]
+    pub log_spread: Option<[f64; 2]>,
     gemm_16: SoftRoofline,
     gemm_8: SoftRoofline,
     gemm_8_block: SoftRoofline,
@@ -234,8 +282,8 @@ impl Coefficients {
             OperatorClass::Gemm4 => &self.gemm_4,
             OperatorClass::GemmWeightOnly => &self.gemm_weight_only,
             OperatorClass::Experts => &self.experts,
-            OperatorClass::PrefillAttention => &self.prefill_attention,
-            OperatorClass::DecodeAttention => &self.decode_attention,
+            OperatorClass::PrefillAttention | OperatorClass::LatentPrefill => &self.prefill_attention,
+            OperatorClass::DecodeAttention | OperatorClass::LatentDecode => &self.decode_attention,
             OperatorClass::Recurrent => &self.recurrent,
             OperatorClass::Elementwise | OperatorClass::Link => &self.elementwise,
         }

@@ -94,6 +94,12 @@ impl Device {
         }
     }
 
+    /// True where a fitted kernel model times the operator, false where the defaults do.
+    #[must_use]
+    pub fn is_fitted(&self, operator: &Operator) -> bool {
+        self.tuned.seconds(operator, &self.hardware, 0.0).is_some()
+    }
+
     /// Seconds of one execution and what bounds it.
     #[must_use]
     pub fn seconds(&self, operator: &Operator) -> (f64, Bound) {

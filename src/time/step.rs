@@ -1,7 +1,9 @@
 //! The step time: the one function that every answer and the simulator call.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::coefficients::OperatorClass;
 use super::engine::EngineTerms;
 use super::kernel::{Device, Launch};
 use super::line::{Bound, Line, Source};
@@ -114,6 +116,19 @@ impl StepTimer {
     #[must_use]
     pub fn wall(&self, step: &Step<'_>, [device, launches]: [f64; 2]) -> f64 {
         device + self.engine(step, device, launches).iter().sum::<f64>()
+    }
+
+    /// Kernel seconds of a step by class of operator, and whether fitted models timed them.
+    #[must_use]
+    pub fn kernel_seconds(&self, step: &Step<'_>) -> BTreeMap<(OperatorClass, bool), f64> {
+        let mut operators = vec![];
+        self.plan.lower(step, &mut operators);
+        let mut by_class = BTreeMap::new();
+        for operator in operators.iter().filter(|o| o.traffic.host.0 <= 0.0) {
+            let key = (OperatorClass::of(operator), self.device.is_fitted(operator));
+            *by_class.entry(key).or_default() += self.device.seconds(operator).0 * operator.repeat;
+        }
+        by_class
     }
 
     /// The same as lines of a breakdown, which sum to it.

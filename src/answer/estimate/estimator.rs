@@ -1,9 +1,13 @@
 //! A deployment made ready once, asked many times.
 
+use std::collections::BTreeMap;
+
 use super::{Breakdown, Latency, Question, Utilization};
 use crate::answer::EngineChoice;
+use crate::answer::interval::Share;
 use crate::spec::catalog::Directories;
 use crate::spec::{EngineDefaults, EngineKind, Formats, Load, SpecError, Workload};
+use crate::time::engine::RangeFit;
 use crate::time::{Bound, Coefficients, Device, EngineTerms, Line, StepTime, StepTimer, Trust, Tuned};
 use crate::units::{Bytes, Seconds};
 use crate::work::{DecodeRows, Operator, Plan, PrefillChunk, Shape, Step, Traffic};
@@ -16,9 +20,15 @@ pub struct Estimator {
     data_parallel: f64,
     token_budget: u32,
     trust: Trust,
+    /// Of operators that no fit covers.
+    fallback: Trust,
     kernel_source: String,
     engine_warning: Option<String>,
+    engine_fit: Option<RangeFit>,
 }
+
+/// Fewest rows whose 10 % quantile is taken for one: below, it is that of one or two runs.
+const LEAST_ROWS: usize = 15;
 
 /// The whole prefill of one data-parallel rank: steps filled to the token budget and the rest.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +78,7 @@ impl Estimator {
         if engine == EngineKind::Ideal {
             coefficients = coefficients.ideal();
         }
-        let fallback = match (engine, coefficients.fitted) {
+        let fallback = match (engine, !coefficients.fitted_on.is_empty()) {
             (EngineKind::Ideal, _) => Trust::Limit,
             (_, true) => Trust::FamilyDefault,
             (_, false) => Trust::Default,
@@ -97,12 +107,14 @@ impl Estimator {
                 f64::from(p.tp),
             ),
             engine_warning: choice.warning,
+            engine_fit: choice.fit,
             pipeline: f64::from(p.pp),
             data_parallel: f64::from(p.dp),
             token_budget: EngineDefaults::resolve(model, accelerator, deployment)
                 .max_num_batched_tokens
                 .max(1),
             trust,
+            fallback,
             kernel_source,
         })
     }
@@ -129,6 +141,28 @@ impl Estimator {
     #[must_use]
     pub fn kernel_source(&self) -> &str {
         &self.kernel_source
+    }
+
+    /// Where the coefficients of operators came from that no fit covers.
+    #[must_use]
+    pub fn default_source(&self) -> &str {
+        self.timer.device().source()
+    }
+
+    /// Quantiles of ln(measured / predicted) of TTFT, TPOT and E2E on rows left out of the fit of the engine's terms,
+    /// where there were enough; TPOT takes those of E2E where it has none, being most of it.
+    pub(super) fn engine_spread(&self) -> [Option<[f64; 2]>; 3] {
+        let of = |metric: &str| {
+            let fit = self.engine_fit.as_ref()?;
+            let rows = fit.left_out.iter().filter(|l| l.metric == metric).map(|l| l.n).max()?;
+            fit.log_spread(metric).filter(|_| rows >= LEAST_ROWS)
+        };
+        [of("ttft_s"), of("tpot_s").or_else(|| of("e2e_s")), of("e2e_s")]
+    }
+
+    /// Quantiles that those coefficients name for themselves.
+    pub(super) fn default_spread(&self) -> Option<[f64; 2]> {
+        self.timer.device().coefficients().log_spread
     }
 
     /// Where the engine terms came from.
@@ -271,6 +305,35 @@ impl Estimator {
             return at(first);
         }
         (at(first) + 4.0 * at(f64::midpoint(first, last)) + at(last)) / 6.0
+    }
+
+    /// Shares of prefill and of decode that kernels take, by class and what their coefficients rest on; what is
+    /// left is the engine's own time.
+    pub(super) fn shares(&self, workload: &Workload, waves: f64) -> [Vec<Share>; 2] {
+        let share = |steps: &[(Step<'_>, f64)]| {
+            let (mut kernels, mut total) = (BTreeMap::new(), 0.0);
+            for (step, times) in steps.iter().filter(|(_, times)| *times > 0.0) {
+                total += times * self.timer.time(step, &mut vec![]).seconds.0;
+                for (key, seconds) in self.timer.kernel_seconds(step) {
+                    *kernels.entry(key).or_insert(0.0) += times * seconds;
+                }
+            }
+            kernels
+                .into_iter()
+                .map(|((class, fitted), seconds)| Share {
+                    class,
+                    trust: if fitted { self.trust } else { self.fallback },
+                    share: (seconds / total).min(1.0),
+                })
+                .collect()
+        };
+        let Chunks { full_steps, full, rest } = self.chunks(workload);
+        let rows = [self.mean_rows(workload, waves)];
+        let prefill = |chunk| Step { prefill: chunk, decode: &[] };
+        [
+            share(&[(prefill(&[full]), full_steps), (prefill(&[rest]), 1.0)]),
+            share(&[(Step { prefill: &[], decode: &rows }, 1.0)]),
+        ]
     }
 
     /// Lines of the whole prefill and of one decode step at the mean context.

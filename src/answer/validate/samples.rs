@@ -4,6 +4,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+use super::sample_operator::AsOperator;
 use super::{KernelChoice, Skipped};
 use crate::calibrate::fit::Row;
 use crate::calibrate::samples::{Classes, Table};
@@ -13,7 +14,6 @@ use crate::calibrate::{
 };
 use crate::spec::catalog::Directories;
 use crate::spec::{Accelerator, SpecError};
-use crate::time::Hardware;
 use crate::time::calibration::{Calibration, ClassKey, Fitted, SLOWER};
 use crate::time::forms::Form;
 use crate::time::forms::collective::ThreeRegimes;
@@ -24,6 +24,7 @@ use crate::time::forms::latent::LatentDecodeForm;
 use crate::time::forms::latent_module::{LatentDecodeModuleForm, LatentPrefillModuleForm};
 use crate::time::forms::prefill_attention::PrefillAttentionForm;
 use crate::time::forms::quantise::CachedPass;
+use crate::time::{Device, Hardware};
 
 /// Errors of one operator, data type and engine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -75,14 +76,15 @@ pub fn validate_samples(
         )));
     };
     let hardware = Hardware::of(accelerator);
-    let mut scores = Scores { hardware: &hardware, pairs: BTreeMap::new(), uncovered: BTreeMap::new() };
+    let predictors = [Predictor::Fits(&kernels.calibration)];
+    let mut scores = Scores::new(&hardware, &predictors);
     for table in tables {
-        scores.table(table, &kernels.calibration)?;
+        scores.table(table)?;
     }
     let mut skipped: Vec<Skipped> =
         scores.uncovered.into_iter().map(|(reason, count)| Skipped { reason, count }).collect();
     skipped.sort_by_key(|s| std::cmp::Reverse(s.count));
-    let groups = scores.pairs.into_iter().filter_map(|((operator, dtype, engine), scored)| {
+    let groups = scores.pairs.into_iter().filter_map(|((_, operator, dtype, engine), scored)| {
         let mut fitted_on = scored.fitted_on;
         fitted_on.sort();
         Some(SampleGroup { operator, dtype, engine, fitted_on, errors: Errors::of(&scored.pairs)? })
@@ -99,22 +101,45 @@ pub fn validate_samples(
 /// Where an input lies in a residual grid.
 type Point<I> = fn(&I) -> [f64; 3];
 
+/// Where the fits of an operator stand.
+type List = fn(&Calibration) -> &Vec<Fitted>;
+
+/// What predicts.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::answer) enum Predictor<'a> {
+    /// The fits that come closest to each class.
+    Fits(&'a Calibration),
+    /// The coefficients of an architecture family, on this device.
+    Defaults(&'a Device),
+}
+
 /// (Predicted, measured) pairs in seconds and whose fits predicted.
 #[derive(Debug, Default)]
-struct Scored {
-    pairs: Vec<(f64, f64)>,
+pub(in crate::answer) struct Scored {
+    pub pairs: Vec<(f64, f64)>,
     fitted_on: Vec<String>,
 }
 
-struct Scores<'a> {
+/// Samples of one accelerator against one or more predictors.
+pub(in crate::answer) struct Scores<'a> {
     hardware: &'a Hardware,
-    /// By operator, data type and engine.
-    pairs: BTreeMap<(&'static str, String, String), Scored>,
+    predictors: &'a [Predictor<'a>],
+    /// By predictor, operator, data type and engine.
+    pub pairs: BTreeMap<(usize, &'static str, String, String), Scored>,
     uncovered: BTreeMap<String, usize>,
 }
 
-impl Scores<'_> {
-    fn table(&mut self, table: &Table, fits: &Calibration) -> Result<(), SpecError> {
+impl<'a> Scores<'a> {
+    /// No samples yet.
+    pub fn new(hardware: &'a Hardware, predictors: &'a [Predictor<'a>]) -> Self {
+        Self { hardware, predictors, pairs: BTreeMap::new(), uncovered: BTreeMap::new() }
+    }
+
+    /// Adds a table.
+    ///
+    /// # Errors
+    /// When it is of no operator known or holds a broken row.
+    pub fn table(&mut self, table: &Table) -> Result<(), SpecError> {
         let hardware = self.hardware;
         match operators::operator(table) {
             Some(name @ "gemm") => {
@@ -130,44 +155,44 @@ impl Scores<'_> {
                     }
                     !launches
                 });
-                self.classes::<SoftGemm>(name, classes, &fits.gemm, Some(point));
+                self.classes::<SoftGemm>(name, classes, |c| &c.gemm, Some(point));
             }
             Some(name @ "quantise") => {
-                self.classes::<CachedPass>(name, quantise::classes(table)?, &fits.quantise, None);
+                self.classes::<CachedPass>(name, quantise::classes(table)?, |c| &c.quantise, None);
             }
             Some(name @ "collective") => {
-                self.classes::<ThreeRegimes>(name, collective::classes(table)?, &fits.collective, None);
+                self.classes::<ThreeRegimes>(name, collective::classes(table)?, |c| &c.collective, None);
             }
             Some(name @ "decode_attention") => {
                 let mut classes = decode_attention::classes(table, hardware)?;
                 for rows in classes.values_mut() {
                     rows.retain(|r| r.input.is_beyond_cache(hardware));
                 }
-                self.classes::<DecodeAttentionForm>(name, classes, &fits.decode_attention, None);
+                self.classes::<DecodeAttentionForm>(name, classes, |c| &c.decode_attention, None);
             }
             Some(name @ "prefill_attention") => {
                 let classes = prefill_attention::classes(table, hardware)?;
-                self.classes::<PrefillAttentionForm>(name, classes, &fits.prefill_attention, None);
+                self.classes::<PrefillAttentionForm>(name, classes, |c| &c.prefill_attention, None);
             }
             Some(name @ "experts") => {
                 let mut classes = experts::classes(table, hardware)?;
                 for rows in classes.values_mut() {
                     rows.retain(|r| r.input.hit <= 0.0);
                 }
-                self.classes::<GroupedGemm>(name, classes, &fits.experts, None);
+                self.classes::<GroupedGemm>(name, classes, |c| &c.experts, None);
             }
             Some("latent_kernel") => {
                 let (decode, prefill) = latent::kernel_classes(table, hardware)?;
-                self.classes::<LatentDecodeForm>("latent_decode", decode, &fits.latent_decode, None);
-                self.classes::<PrefillAttentionForm>("latent_prefill", prefill, &fits.latent_prefill, None);
+                self.classes::<LatentDecodeForm>("latent_decode", decode, |c| &c.latent_decode, None);
+                self.classes::<PrefillAttentionForm>("latent_prefill", prefill, |c| &c.latent_prefill, None);
             }
             Some(name @ "latent_decode_module") => {
                 let classes = latent::decode_module_classes(table, hardware)?;
-                self.classes::<LatentDecodeModuleForm>(name, classes, &fits.latent_decode_module, None);
+                self.classes::<LatentDecodeModuleForm>(name, classes, |c| &c.latent_decode_module, None);
             }
             Some(name @ "latent_prefill_module") => {
                 let classes = latent::prefill_module_classes(table, hardware)?;
-                self.classes::<LatentPrefillModuleForm>(name, classes, &fits.latent_prefill_module, None);
+                self.classes::<LatentPrefillModuleForm>(name, classes, |c| &c.latent_prefill_module, None);
             }
             Some(other) => self.skip(format!("{other}: not compared"), table.records().count()),
             None => return Err(operators::unknown(table)),
@@ -179,33 +204,49 @@ impl Scores<'_> {
         *self.uncovered.entry(reason).or_default() += samples;
     }
 
-    /// Scores every class of a table by the closest of `fits`; `point` is where an input lies in the
-    /// residual grid.
-    fn classes<F: Form>(
+    /// Scores every class of a table by each predictor; `list` is where its fits stand, `point` where an input
+    /// lies in the residual grid.
+    fn classes<F: Form<Input: AsOperator>>(
         &mut self,
         operator: &'static str,
         classes: Classes<F::Input>,
-        fits: &[Fitted],
+        list: List,
         point: Option<Point<F::Input>>,
     ) {
+        let (hardware, predictors) = (self.hardware, self.predictors);
         for (key, rows) in classes {
-            let Some(fitted) = closest(fits, &key) else {
-                let class = [operator, &key.data_type, &key.kernel, &key.variant]
-                    .into_iter()
-                    .filter(|w| !w.is_empty())
-                    .collect::<Vec<_>>()
-                    .join(" ");
-                self.skip(format!("{class}: no fit covers it"), rows.len());
-                continue;
-            };
-            let predict = |row: &Row<F::Input>| {
-                let factor = fitted.grid.as_ref().zip(point).map_or(1.0, |(g, p)| g.factor(p(&row.input)));
-                (F::seconds(&fitted.c, &row.input, self.hardware) * factor, row.seconds)
-            };
-            let scored = self.pairs.entry((operator, key.data_type, key.engine)).or_default();
-            scored.pairs.extend(rows.iter().filter(|r| r.seconds > 0.0).map(predict));
-            if !scored.fitted_on.contains(&fitted.key.engine) {
-                scored.fitted_on.push(fitted.key.engine.clone());
+            for (i, predictor) in predictors.iter().enumerate() {
+                let fitted = match predictor {
+                    Predictor::Fits(calibration) => closest(list(calibration), &key),
+                    Predictor::Defaults(_) => None,
+                };
+                let seconds = |input: &F::Input| match (predictor, fitted) {
+                    (Predictor::Defaults(device), _) => Some(device.seconds(&input.operator(&key)?).0),
+                    (_, Some(fitted)) => {
+                        let grid = fitted.grid.as_ref().zip(point);
+                        let factor = grid.map_or(1.0, |(g, p)| g.factor(p(input)));
+                        Some(F::seconds(&fitted.c, input, hardware) * factor)
+                    }
+                    _ => None,
+                };
+                let predict = |row: &Row<F::Input>| Some((seconds(&row.input)?, row.seconds));
+                let pairs: Vec<_> = rows.iter().filter(|r| r.seconds > 0.0).filter_map(predict).collect();
+                if pairs.is_empty() {
+                    let class = [operator, &key.data_type, &key.kernel, &key.variant]
+                        .into_iter()
+                        .filter(|w| !w.is_empty())
+                        .collect::<Vec<_>>()
+                        .join(" ");
+                    self.skip(format!("{class}: no fit covers it"), rows.len());
+                    continue;
+                }
+                let group = (i, operator, key.data_type.clone(), key.engine.clone());
+                let scored = self.pairs.entry(group).or_default();
+                scored.pairs.extend(pairs);
+                if let Some(engine) = fitted.map(|f| &f.key.engine).filter(|e| !scored.fitted_on.contains(e))
+                {
+                    scored.fitted_on.push(engine.clone());
+                }
             }
         }
     }
