@@ -28,6 +28,10 @@ pub fn classes(table: &Table, hardware: &Hardware) -> Result<Classes<DecodeAtten
 fn read(table: &Table, hardware: &Hardware) -> Result<(Classes<DecodeAttention>, Vec<Refusal>), SpecError> {
     let mut classes = Classes::new();
     for record in table.records() {
+        // it reads a cache and computes nothing: a bound, not a kernel that any engine has
+        if record.text("kernel") == "kv_read" {
+            continue;
+        }
         let Some(row) = AttentionRow::read(&record, hardware)? else { continue };
         if table.engine.starts_with("trtllm") && row.heads > TENSORRT_GROUP * row.kv_heads {
             continue;

@@ -38,7 +38,7 @@ struct Kernels {
     triad: Kernel,
     page_table: Kernel,
     kv_read: [Kernel; 2],
-    gemv: HashMap<(&'static str, u64), Kernel>,
+    gemv: [(&'static str, Kernel); 3],
 }
 
 /// An NVIDIA GPU.
@@ -295,19 +295,15 @@ impl Cuda {
         dtype: &'static str,
         (m, n, k): (u64, u64, u64),
     ) -> Result<Box<dyn Prepared + 'a>, CudaError> {
-        let kernel = *self
-            .kernels
-            .gemv
-            .get(&(dtype, m))
-            .filter(|_| k % 128 == 0)
-            .ok_or_else(|| CudaError::unsupported(&benchmark.label()))?;
+        let known = self.kernels.gemv.iter().find(|(name, _)| *name == dtype && m == 1 && k % 128 == 0);
+        let (_, kernel) = *known.ok_or_else(|| CudaError::unsupported(&benchmark.label()))?;
         let (bits, kind, groups) = match dtype {
             "int4_wo" => (4, Fill::Bits, k / 128),
             "int8_wo" => (8, Fill::Int8, 1),
             _ => (8, Fill::Fp8, 1),
         };
-        let input = self.filled(m * k * 2, Fill::Fp16, "the activations")?;
-        let output = self.arena.take(m * n * 2, "the result")?;
+        let input = self.filled(k * 2, Fill::Fp16, "the activations")?;
+        let output = self.arena.take(n * 2, "the result")?;
         let (each, scales) = (n * k * bits / 8, (n * groups * 2).next_multiple_of(256));
         let sets = self.sets(each + scales);
         let weights = self.filled(each * sets, kind, "the weights")?;
@@ -319,7 +315,7 @@ impl Cuda {
             let (w, s) = (weights + set * each, scale + set * scales);
             let arguments: [Argument; 6] =
                 [w.into(), input.into(), s.into(), output.into(), rows.into(), width.into()];
-            // SAFETY: the arguments are those of the kernels `gemv_*`, the regions as large as n, k and m say; a block has
+            // SAFETY: the arguments are those of the kernels `gemv_*`, the regions as large as n and k say; a block has
             // eight warps, each of which computes an output and stops at `rows`
             unsafe { device.launch(kernel, rows.div_ceil(8), 256, &arguments) }
         });
@@ -415,12 +411,6 @@ fn narrow(value: u64) -> Result<u32, CudaError> {
 
 impl Kernels {
     fn of(device: &Device) -> Result<Self, CudaError> {
-        let mut gemv = HashMap::new();
-        for (dtype, name) in [("int4_wo", "int4"), ("int8_wo", "int8"), ("fp8_wo", "fp8")] {
-            for m in suite::GEMV_ROWS {
-                gemv.insert((dtype, m), device.kernel(&format!("gemv_{name}_m{m}"))?);
-            }
-        }
         Ok(Self {
             empty: device.kernel("empty")?,
             fill: device.kernel("fill")?,
@@ -429,7 +419,11 @@ impl Kernels {
             triad: device.kernel("triad")?,
             page_table: device.kernel("page_table")?,
             kv_read: [device.kernel("kv_read_16")?, device.kernel("kv_read_8")?],
-            gemv,
+            gemv: [
+                ("int4_wo", device.kernel("gemv_int4")?),
+                ("int8_wo", device.kernel("gemv_int8")?),
+                ("fp8_wo", device.kernel("gemv_fp8")?),
+            ],
         })
     }
 }

@@ -133,7 +133,7 @@ extern "C" __global__ void triad(float4 *a, const float4 *b, const float4 *c, fl
     }
 }
 
-// ---- quantised weights times few rows ---------------------------------------------------------------------------
+// ---- quantised weights times one row ----------------------------------------------------------------------------
 
 // Weights of 16 bytes as pairs of halves: 32 int4, 16 int8 or 16 fp8.
 struct Int4 {
@@ -165,53 +165,45 @@ struct Fp8 {
     }
 };
 
-// y[M][n] = x[M][k] w[n][k]: a warp an output, 16 bytes of weights a lane and step; the activations, in the
-// order in which a step unpacks them, come from the cache. One scale an output and 128 weights (int4) or an
-// output (int8, fp8). k is a multiple of 128.
-template <class W, int M>
-static __device__ __forceinline__ void gemv(const uint4 *w, const u32 *x, const u16 *scale, u16 *y, u32 n, u32 k) {
+// y[n] = w[n][k] x[k]: a warp an output, 16 bytes of weights a lane and step; the activations, in the order in which
+// a step unpacks them, come from the cache. A scale an output and 128 weights (int4) or an output (int8, fp8). k is
+// a multiple of 128.
+template <class W>
+static __device__ __forceinline__ void gemv(const uint4 *w, const uint4 *x, const u16 *scale, u16 *y, u32 n, u32 k) {
     u32 lane = threadIdx.x & 31, row = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
     if (row >= n) return;
-    const u32 PAIRS = W::COUNT / 2, groups = W::COUNT == 32 ? k / 128 : 1;
+    const u32 PAIRS = W::COUNT / 2;
+    const bool GROUPED = W::COUNT == 32;
     u32 steps = k / W::COUNT;
     const uint4 *weights = w + (u64)row * steps;
-    float sum[M];
-    for (int m = 0; m < M; m++) sum[m] = 0.0f;
-#pragma unroll 1
+    const u16 *scales = scale + (u64)row * (GROUPED ? k / 128 : 1);
+    float sum = 0.0f;
+#pragma unroll 2
     for (u32 i = lane; i < steps; i += 32) {
-        u32 p[PAIRS];
+        u32 p[PAIRS], part = 0;
         W::pairs(weights[i], p);
-        u16 s = scale[(u64)row * groups + (W::COUNT == 32 ? i * W::COUNT / 128 : 0)];
-        float factor = sum2(s);
+        const uint4 *a = x + i * (W::COUNT / 8);
 #pragma unroll
-        for (int m = 0; m < M; m++) {
-            const uint4 *a = (const uint4 *)(x + ((u64)m * k + (u64)i * W::COUNT) / 2);
-            u32 part = 0;
-#pragma unroll
-            for (u32 j = 0; j < PAIRS / 4; j++) {
-                uint4 v = a[j];
-                part = fma2(p[4 * j], v.x, part);
-                part = fma2(p[4 * j + 1], v.y, part);
-                part = fma2(p[4 * j + 2], v.z, part);
-                part = fma2(p[4 * j + 3], v.w, part);
-            }
-            sum[m] += factor * sum2(part);
+        for (u32 j = 0; j < PAIRS / 4; j++) {
+            uint4 v = a[j];
+            part = fma2(p[4 * j], v.x, part);
+            part = fma2(p[4 * j + 1], v.y, part);
+            part = fma2(p[4 * j + 2], v.z, part);
+            part = fma2(p[4 * j + 3], v.w, part);
         }
+        sum += sum2(scales[GROUPED ? i * W::COUNT / 128 : 0]) * sum2(part);
     }
-#pragma unroll
-    for (int m = 0; m < M; m++) {
-        for (int d = 16; d; d >>= 1) sum[m] += __shfl_xor_sync(0xffffffffu, sum[m], d);
-        if (lane == 0) y[(u64)m * n + row] = to_half(sum[m]);
-    }
+    for (int d = 16; d; d >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, d);
+    if (lane == 0) y[row] = to_half(sum);
 }
 
-#define GEMV(name, W, M)                                                                                                 \
-    extern "C" __global__ void name##_m##M(const uint4 *w, const u32 *x, const u16 *scale, u16 *y, u32 n, u32 k) {       \
-        gemv<W, M>(w, x, scale, y, n, k);                                                                                \
+#define GEMV(name, W)                                                                                                    \
+    extern "C" __global__ void name(const uint4 *w, const uint4 *x, const u16 *scale, u16 *y, u32 n, u32 k) {            \
+        gemv<W>(w, x, scale, y, n, k);                                                                                   \
     }
-GEMV(gemv_int4, Int4, 1) GEMV(gemv_int4, Int4, 4) GEMV(gemv_int4, Int4, 8)
-GEMV(gemv_int8, Int8, 1) GEMV(gemv_int8, Int8, 4) GEMV(gemv_int8, Int8, 8)
-GEMV(gemv_fp8, Fp8, 1) GEMV(gemv_fp8, Fp8, 4) GEMV(gemv_fp8, Fp8, 8)
+GEMV(gemv_int4, Int4)
+GEMV(gemv_int8, Int8)
+GEMV(gemv_fp8, Fp8)
 
 // ---- the KV cache, read as decode attention reads it --------------------------------------------------------------
 
