@@ -64,6 +64,11 @@ calibrate-all tables:
     just calibrate-one {{tables}} rtx-pro-6000-server rtx_pro_6000_server
     just calibrate-one {{tables}} arc-pro-b60 b60
 
+# Fit llama.cpp's kernels anew from a CSV of results.
+calibrate-llamacpp results="../shared/data/measured/llamacpp.csv":
+    cargo run --release -- calibrate --from-results {{results}} --engine llamacpp -o calibration/defaults/llamacpp.toml \
+        --source "llama-bench and batched-bench results of ggml-org/llama.cpp, lhl/strix-halo-testing, mlc-ai/llm-perf-bench, XiongjieDai/GPU-Benchmarks-on-LLM-Inference and kyuz0/amd-strix-halo-toolboxes; coefficients only, none of their values"
+
 [private]
 calibrate-one tables gpu prefix:
     target/release/foretoken calibrate --gpu {{gpu}} --from-samples {{tables}}/{{prefix}}__*.csv.gz -o calibration/{{gpu}}.toml \

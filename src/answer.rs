@@ -27,6 +27,7 @@ pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use service::Service;
 pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out};
+pub use validate::kernel_samples;
 pub use validate::{
     ACCURACY_HEADER, Assumed, Case, EngineFit, Group, KernelChoice, MeasuredRow, MeasuredTable, Metric,
     Metrics, OLD_STACKS, Quantity, SampleGroup, SampleValidation, Skipped, ValidateOptions, Validation,

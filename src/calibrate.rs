@@ -11,6 +11,7 @@ pub mod gemm;
 pub mod grid;
 pub mod heldout;
 pub mod latent;
+pub mod matvec;
 pub mod operators;
 pub mod prefill_attention;
 pub mod probe;

@@ -19,7 +19,7 @@ mod validate;
 mod validate_samples;
 
 pub use accuracy::{accuracy, accuracy_document};
-pub use calibrations::{calibrated, calibration, calibration_list};
+pub use calibrations::{calibrated, calibrated_families, calibration, calibration_list};
 pub use doctor::doctor;
 pub use engines::engine_fitted;
 pub use estimate::estimate;

@@ -6,6 +6,7 @@ pub mod calibration;
 mod coefficients;
 pub mod engine;
 pub mod forms;
+pub mod ggml;
 mod hardware;
 mod kernel;
 mod line;

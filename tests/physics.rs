@@ -103,7 +103,7 @@ fn close(a: f64, b: f64) -> bool {
 #[test]
 fn the_catalog_is_there() {
     assert!(MODELS.len() >= 90, "{} models", MODELS.len());
-    assert_eq!(ACCELERATORS.len(), 97);
+    assert_eq!(ACCELERATORS.len(), 102);
 }
 
 proptest! {

@@ -17,7 +17,7 @@ use crate::time::Line;
 use crate::work::Overrides;
 use loops::is_alone;
 
-pub use estimator::Estimator;
+pub use estimator::{Counted, Estimator};
 pub use latency::Latency;
 pub use loops::traffic;
 pub use provenance::{DefaultKernels, Provenance};
@@ -281,8 +281,8 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     let kernel_shares = estimator.shares(&shown, waves);
     let regime = Regime {
         engine: deployment.engine.kind,
-        shares: shares(&kernel_shares, &latency),
-        measured: estimator.engine_spread(),
+        shares: estimator.transferred(shares(&kernel_shares, &latency)),
+        measured: estimator.engine_spread(&latency),
         judged: estimator.default_spread(),
         closed_loop: simulated.is_some(),
     };

@@ -3,6 +3,7 @@
 
 mod book;
 mod engine_fit;
+mod kernel_samples;
 mod metrics;
 mod names;
 mod quantity;
@@ -21,6 +22,7 @@ use crate::spec::catalog::Directories;
 use crate::spec::{Accelerator, SpecError};
 pub use book::{ACCURACY_HEADER, Case, OLD_STACKS, accuracy_book, embedded_book};
 pub use engine_fit::{EngineFit, fit_engine};
+pub use kernel_samples::kernel_samples;
 pub use metrics::{Group, Metric, Metrics};
 use names::Known;
 pub use quantity::Quantity;

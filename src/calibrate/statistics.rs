@@ -44,6 +44,12 @@ impl Errors {
     }
 }
 
+/// A quantile of some values, as [`Errors`] takes them; 1 of none.
+#[must_use]
+pub fn quantile(values: &[f64], share: f64) -> f64 {
+    if values.is_empty() { 1.0 } else { Data::new(values.to_vec()).quantile(share) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use super::output::write_atomically;
 use super::{CliError, Context};
-use crate::answer::{MeasuredTable, engine_file, fit_engine};
+use crate::answer::{MeasuredTable, engine_file, fit_engine, kernel_samples};
+use crate::calibrate::matvec::fit_families;
 use crate::calibrate::operators::fit_tables;
 use crate::calibrate::samples::Table;
 use crate::report;
 use crate::spec::catalog::accelerator;
-use crate::spec::{Engine, SpecError};
+use crate::spec::{Engine, EngineKind, SpecError};
 use crate::time::Hardware;
 use crate::time::calibration::Calibration;
 
@@ -33,7 +34,8 @@ pub(super) struct CalibrateArgs {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     from_samples: Vec<PathBuf>,
     /// Measured results (.csv or .csv.gz, as `validate` reads them): fits the terms of an engine, range of
-    /// versions by range, the kernels held fixed.
+    /// versions by range, the kernels held fixed. For llamacpp, which has no operator tables, fits its kernels by
+    /// architecture family.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "from_samples")]
     from_results: Vec<PathBuf>,
     /// Engine whose terms are fitted.
@@ -120,6 +122,9 @@ pub(super) fn run(arguments: &CalibrateArgs, context: &Context) -> Result<(), Cl
 fn from_results(arguments: &CalibrateArgs, context: &Context, start: Instant) -> Result<(), CliError> {
     let tables: Vec<MeasuredTable> =
         arguments.from_results.iter().map(|path| MeasuredTable::read(path)).collect::<Result<_, _>>()?;
+    if arguments.engine.kind == EngineKind::Llamacpp {
+        return kernels_from_results(&tables, arguments, context, start);
+    }
     let before = engine_file(arguments.engine.kind, &context.directories)?;
     let date = arguments.date.as_deref().unwrap_or_default();
     let fit = fit_engine(&tables, arguments.engine.kind, date, &context.directories)?;
@@ -127,6 +132,27 @@ fn from_results(arguments: &CalibrateArgs, context: &Context, start: Instant) ->
     write_atomically(&path, &fit.file.to_toml()?)?;
     let wall = start.elapsed().as_secs_f64();
     context.output.print(&report::engine_fitted(&before, &fit, &path.display().to_string(), wall))
+}
+
+/// llama.cpp's kernels, one file for all accelerators.
+fn kernels_from_results(
+    tables: &[MeasuredTable],
+    arguments: &CalibrateArgs,
+    context: &Context,
+    start: Instant,
+) -> Result<(), CliError> {
+    let (samples, skipped) = kernel_samples(tables, &context.directories)?;
+    let bar = ProgressBar::new_spinner();
+    bar.tick();
+    let families = fit_families(&samples, &arguments.source, &|family| bar.set_message(family.to_owned()));
+    bar.finish_and_clear();
+    let families = families
+        .map_err(|e| SpecError::Usage(format!("no family could be fitted, and nothing was written: {e}")))?;
+    let path = arguments.output.clone().unwrap_or_else(|| PathBuf::from("llamacpp.toml"));
+    write_atomically(&path, &families.to_toml())?;
+    let wall = start.elapsed().as_secs_f64();
+    let path = path.display().to_string();
+    context.output.print(&report::calibrated_families(&families, samples.len(), &skipped, &path, wall))
 }
 
 /// A file name from an id, which in a user's file may hold anything.

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Report, Section, versioned};
+use crate::answer::Skipped;
 use crate::calibrate::operators::Refused;
 use crate::time::calibration::{Calibration, Fitted};
+use crate::time::ggml::Families;
 
 const HEADER: [&str; 9] =
     ["operator", "dtype", "engine", "kernel", "variant", "samples", "mean %", "median %", "p90 %"];
@@ -32,6 +34,50 @@ pub fn calibrated(calibration: &Calibration, refused: &[Refused], output: &str, 
             "refused": refused.iter().map(refusal).collect::<Vec<_>>(),
             "output": output,
             "wall_s": wall_s,
+        })),
+        ..Report::default()
+    }
+}
+
+/// Kernels fitted to results, family by family, with the errors on what was left out.
+#[must_use]
+pub fn calibrated_families(
+    families: &Families,
+    samples: usize,
+    skipped: &[Skipped],
+    output: &str,
+    wall_s: f64,
+) -> Report {
+    let mut section =
+        Section::new("", &["family", "samples", "left out", "n", "mean %", "median %", "p90 %", "bias %"]);
+    let mut classes = vec![];
+    for family in &families.family {
+        for (left_out, e) in &family.left_out {
+            section.row([
+                family.name.clone(),
+                family.rows.to_string(),
+                left_out.replace('_', " "),
+                e.n.to_string(),
+                format!("{:.1}", e.mape),
+                format!("{:.1}", e.median),
+                format!("{:.1}", e.p90),
+                format!("{:+.1}", e.bias),
+            ]);
+            classes.push(json!({
+                "family": family.name, "samples": family.rows, "left_out": left_out, "n": e.n,
+                "heldout_mape": e.mape, "heldout_median_ape": e.median, "heldout_p90_ape": e.p90,
+                "heldout_bias": e.bias,
+            }));
+        }
+    }
+    Report {
+        heading: vec![format!("llamacpp: {} families written to {output}", families.family.len())],
+        sections: vec![section],
+        footer: vec!["Errors are on accelerators, models or families left out of the fit.".into()],
+        warnings: skipped.iter().map(|s| format!("{} rows not used: {}", s.count, s.reason)).collect(),
+        json: versioned(&json!({
+            "engine": "llamacpp", "samples": samples, "classes": classes, "skipped": skipped,
+            "output": output, "wall_s": wall_s,
         })),
         ..Report::default()
     }

@@ -71,10 +71,24 @@ impl Engine {
     }
 }
 
+/// First build of llama.cpp that turns flash attention on by itself where the device has it (August 2025).
+const FLASH_BY_DEFAULT: Version = Version(6325, 0);
+
+impl Engine {
+    /// Attention runs fused unless told otherwise. llama.cpp's default changed; the others always do.
+    #[must_use]
+    pub fn flash_attention(self) -> bool {
+        self.kind != EngineKind::Llamacpp || self.version == Version(0, 0) || self.version >= FLASH_BY_DEFAULT
+    }
+}
+
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.version {
             Version(0, 0) => f.write_str(self.kind.name()),
+            Version(build, 0) if self.kind == EngineKind::Llamacpp => {
+                write!(f, "{}@b{build}", self.kind.name())
+            }
             Version(major, minor) => write!(f, "{}@{major}.{minor}", self.kind.name()),
         }
     }
@@ -103,7 +117,7 @@ impl FromStr for Engine {
         };
         let mut engine = Self::newest(*kind);
         if let Some(version) = version {
-            let mut parts = version.trim_start_matches('v').split('.');
+            let mut parts = version.trim_start_matches(['v', 'b']).split('.');
             let mut part = || parts.next().and_then(|p| p.parse::<u32>().ok());
             engine.version = match (part(), part()) {
                 (Some(major), minor) => Version(major, minor.unwrap_or(0)),

@@ -94,7 +94,7 @@ impl Formats {
                 if asked == DataType::Nvfp4 && class == TensorClass::Attention && latent {
                     return (base, base.bytes(), None);
                 }
-                return override_format(class, asked, base);
+                return override_format(class, asked, base, deployment.engine.kind);
             }
             if matches!(format, DataType::Fp32 | DataType::Bf16 | DataType::Fp16) {
                 (base, base.bytes(), None)
@@ -133,17 +133,26 @@ fn override_format(
     class: TensorClass,
     format: DataType,
     base: DataType,
+    engine: EngineKind,
 ) -> (DataType, f64, Option<DataType>) {
-    let stored = if QUANTISABLE.contains(&class) {
+    let table = matches!(class, TensorClass::LmHead | TensorClass::Embedding);
+    let stored = if engine == EngineKind::Llamacpp && format == DataType::Mxfp4 && table {
+        DataType::Q8_0
+    } else if QUANTISABLE.contains(&class) {
         match (format, class) {
             // llama.cpp's _M mixtures keep half of the value and down projections at 6 bit; the
             // value projection is too small a share of attention to count.
             (DataType::Q4KM, TensorClass::Attention) => DataType::Q4K,
             (DataType::Q5KM, TensorClass::Attention) => DataType::Q5K,
+            // llama.cpp's MXFP4 files (ftype MXFP4_MOE) hold the experts in it and all else in Q8_0
+            (DataType::Mxfp4, other) if engine == EngineKind::Llamacpp && other != TensorClass::Experts => {
+                DataType::Q8_0
+            }
             _ => format,
         }
     } else if format.is_gguf() && class == TensorClass::LmHead {
-        DataType::Q6K
+        // llama.cpp gives the output 6 bit in every mixture but that of 8
+        if format == DataType::Q8_0 { format } else { DataType::Q6K }
     } else if format.is_gguf() && class == TensorClass::Embedding {
         match format {
             DataType::Q4KM => DataType::Q4K,

@@ -8,6 +8,7 @@ pub mod gemm;
 mod grid;
 pub mod latent;
 pub mod latent_module;
+pub mod matvec;
 pub mod prefill_attention;
 pub mod quantise;
 

@@ -9,6 +9,8 @@ const DEFAULT_HOST_LINK: f64 = 15.75e9;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hardware {
     peaks: [f64; DataType::ALL.len()],
+    /// Peak of fp16 products with fp16 sums where it differs from that with fp32 sums.
+    pub half_accumulate: f64,
     /// Peak memory bandwidth in bytes per second.
     pub bandwidth: f64,
     /// Streaming multiprocessors or compute units.
@@ -32,6 +34,7 @@ impl Hardware {
         let host_link = accelerator.pcie_bandwidth().map_or(DEFAULT_HOST_LINK, |b| b.0);
         Self {
             peaks,
+            half_accumulate: accelerator.peak_tflops_fp16_accumulate.as_ref().map_or(0.0, |p| p.value * 1e12),
             bandwidth: accelerator.memory_bandwidth().0,
             multiprocessors: accelerator.multiprocessors.as_ref().map_or(0.0, |m| m.value),
             cache: accelerator.l2_cache_mb.as_ref().map_or(0.0, |m| m.value * 1e6),

@@ -1,6 +1,7 @@
 //! A device ready to time operators: peaks and bandwidths looked up once, coefficients chosen.
 
 use super::coefficients::{CoefficientError, Coefficients, OperatorClass};
+use super::ggml::Ggml;
 use super::hardware::Hardware;
 use super::line::{Bound, Line, Source};
 use super::tuned::Tuned;
@@ -22,6 +23,7 @@ pub enum Launch {
 pub struct Device {
     coefficients: Coefficients,
     tuned: Tuned,
+    ggml: Option<Ggml>,
     hardware: Hardware,
 }
 
@@ -37,13 +39,19 @@ impl Device {
     /// The same with given coefficients.
     #[must_use]
     pub fn with(accelerator: &Accelerator, coefficients: Coefficients) -> Self {
-        Self { coefficients, tuned: Tuned::default(), hardware: Hardware::of(accelerator) }
+        Self { coefficients, tuned: Tuned::default(), ggml: None, hardware: Hardware::of(accelerator) }
     }
 
     /// The same with fitted kernel models, which win over the coefficients where they cover an operator.
     #[must_use]
     pub fn tuned(self, tuned: Tuned) -> Self {
         Self { tuned, ..self }
+    }
+
+    /// The same with llama.cpp's own kernels, which win over everything else.
+    #[must_use]
+    pub fn ggml(self, ggml: Ggml) -> Self {
+        Self { ggml: Some(ggml), ..self }
     }
 
     /// Where the coefficients came from.
@@ -97,12 +105,16 @@ impl Device {
     /// True where a fitted kernel model times the operator, false where the defaults do.
     #[must_use]
     pub fn is_fitted(&self, operator: &Operator) -> bool {
-        self.tuned.seconds(operator, &self.hardware, 0.0).is_some()
+        self.ggml.as_ref().is_some_and(|g| g.seconds(operator, &self.hardware).is_some())
+            || self.tuned.seconds(operator, &self.hardware, 0.0).is_some()
     }
 
     /// Seconds of one execution and what bounds it.
     #[must_use]
     pub fn seconds(&self, operator: &Operator) -> (f64, Bound) {
+        if let Some(own) = self.ggml.as_ref().and_then(|g| g.seconds(operator, &self.hardware)) {
+            return own;
+        }
         if operator.concurrent {
             return self.beside(operator);
         }

@@ -57,6 +57,12 @@ impl StepTimer {
         if self.terms.decode_graphs && !self.enforce_eager { Launch::Graph } else { Launch::Eager }
     }
 
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// The device.
     #[must_use]
     pub fn device(&self) -> &Device {

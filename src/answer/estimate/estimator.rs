@@ -8,6 +8,8 @@ use crate::answer::interval::Share;
 use crate::spec::catalog::Directories;
 use crate::spec::{EngineDefaults, EngineKind, Formats, Load, SpecError, Workload};
 use crate::time::engine::RangeFit;
+use crate::time::forms::matvec::Setting;
+use crate::time::ggml::{Ggml, Spread};
 use crate::time::{Bound, Coefficients, Device, EngineTerms, Line, StepTime, StepTimer, Trust, Tuned};
 use crate::units::{Bytes, Seconds};
 use crate::work::{DecodeRows, Operator, Plan, PrefillChunk, Shape, Step, Traffic};
@@ -25,6 +27,7 @@ pub struct Estimator {
     kernel_source: String,
     engine_warning: Option<String>,
     engine_fit: Option<RangeFit>,
+    spread: Option<[Spread; 2]>,
 }
 
 /// Fewest rows whose 10 % quantile is taken for one: below, it is that of one or two runs.
@@ -97,6 +100,16 @@ impl Estimator {
             }
         }
         let p = deployment.parallelism;
+        let mut spread = None;
+        if engine == EngineKind::Llamacpp {
+            let flash = deployment.engine.flash_attention();
+            let ggml =
+                Ggml::of(accelerator, Setting { flash, split: p.accelerators() > 1 }).map_err(broken)?;
+            trust = if ggml.measured { Trust::FamilyDefault } else { Trust::Default };
+            kernel_source.clone_from(&ggml.source);
+            spread = Some([ggml.prefill, ggml.decode]);
+            device = device.ggml(ggml);
+        }
         Ok(Self {
             timer: StepTimer::new(
                 plan,
@@ -116,6 +129,7 @@ impl Estimator {
             trust,
             fallback,
             kernel_source,
+            spread,
         })
     }
 
@@ -150,14 +164,27 @@ impl Estimator {
     }
 
     /// Quantiles of ln(measured / predicted) of TTFT, TPOT and E2E on rows left out of the fit of the engine's terms,
-    /// where there were enough; TPOT takes those of E2E where it has none, being most of it.
-    pub(super) fn engine_spread(&self) -> [Option<[f64; 2]>; 3] {
+    /// where there were enough; TPOT takes those of E2E where it has none, being most of it. Kernels fitted to whole
+    /// runs (llama.cpp's) have quantiles of prefill and decode, whose ends add as the times do: both are as wrong as
+    /// each other.
+    pub(super) fn engine_spread(&self, latency: &Latency) -> [Option<[f64; 2]>; 3] {
+        if let Some([prefill, decode]) = self.spread {
+            let rest = (latency.e2e_s - latency.ttft_s).max(0.0);
+            let all = [0, 1]
+                .map(|end| (latency.ttft_s * prefill[end] + rest * decode[end]) / (latency.ttft_s + rest));
+            return [prefill, decode, all].map(|ends| Some(ends.map(f64::ln)));
+        }
         let of = |metric: &str| {
             let fit = self.engine_fit.as_ref()?;
             let rows = fit.left_out.iter().filter(|l| l.metric == metric).map(|l| l.n).max()?;
             fit.log_spread(metric).filter(|_| rows >= LEAST_ROWS)
         };
         [of("ttft_s"), of("tpot_s").or_else(|| of("e2e_s")), of("e2e_s")]
+    }
+
+    /// Kernels whose transfer widens intervals: none where the spread was found on accelerators left out.
+    pub(super) fn transferred(&self, shares: [Vec<Share>; 3]) -> [Vec<Share>; 3] {
+        if self.spread.is_some() { Default::default() } else { shares }
     }
 
     /// Quantiles that those coefficients name for themselves.
@@ -336,6 +363,41 @@ impl Estimator {
         ]
     }
 
+    /// The prefill and the mean decode step of a static batch as operators that take no part in the engine's
+    /// terms, each with how often its time counts: what a fit of kernel times to results needs.
+    #[must_use]
+    pub fn counted(&self, workload: &Workload) -> [Counted; 2] {
+        let plan = self.timer.plan();
+        let host = |sampled: f64| {
+            let t = self.timer.terms();
+            1e-6 * (t.step_us + t.row_us * sampled)
+        };
+        let Chunks { full_steps, full, rest } = self.chunks(workload);
+        // the longest step passes through the stages that are still empty
+        let fill = 1.0 - 1.0 / self.pipeline;
+        let (full_fill, rest_fill) = if full_steps > 0.0 { (fill, 0.0) } else { (0.0, fill) };
+        let mut prefill = Counted::default();
+        for (chunk, times) in
+            [(full, full_steps / self.pipeline + full_fill), (rest, 1.0 / self.pipeline + rest_fill)]
+        {
+            if times > 0.0 {
+                let step = Step { prefill: &[chunk], decode: &[] };
+                prefill.add(plan, &step, times, host(step.sampled()));
+            }
+        }
+        let rows = self.decode_rows(workload, 1.0);
+        let first = workload.input_len as f64 + 1.0;
+        let last = ((workload.input_len + workload.output_len) as f64 - 1.0).max(first);
+        let mut decode = Counted::default();
+        for (context, times) in
+            [(first, 1.0 / 6.0), (f64::midpoint(first, last), 4.0 / 6.0), (last, 1.0 / 6.0)]
+        {
+            let step = [DecodeRows { rows, context: context.max(1.0) }];
+            decode.add(plan, &Step { prefill: &[], decode: &step }, times, host(rows));
+        }
+        [prefill, decode]
+    }
+
     /// Lines of the whole prefill and of one decode step at the mean context.
     pub(super) fn breakdown(&self, workload: &Workload, waves: f64) -> Breakdown {
         let prefill = self.prefill_lines(&self.chunks(workload));
@@ -400,6 +462,24 @@ impl Estimator {
             prefill_bottleneck: bottleneck(&breakdown.prefill),
             decode_bottleneck: bottleneck(&breakdown.decode),
         }
+    }
+}
+
+/// Operators with how often each counts, and the engine's own seconds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Counted {
+    /// Operators; `repeat` of one execution counts already.
+    pub operators: Vec<(f64, Operator)>,
+    /// Host seconds of the engine.
+    pub host_s: f64,
+}
+
+impl Counted {
+    fn add(&mut self, plan: &Plan, step: &Step<'_>, times: f64, host: f64) {
+        let mut operators = vec![];
+        plan.lower(step, &mut operators);
+        self.operators.extend(operators.into_iter().map(|o| (times * o.repeat, o)));
+        self.host_s += times * host;
     }
 }
 

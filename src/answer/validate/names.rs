@@ -182,6 +182,8 @@ pub(super) fn stored(row: MeasuredRow<'_>, engine: EngineKind, model: &ModelSpec
         DataType::Fp32 | DataType::Bf16 | DataType::Fp16 => {
             Stored { data_type: Some(data_type), quantization: None }
         }
+        // as ggml-org publishes them: MXFP4 experts, Q8_0 all else
+        DataType::Mxfp4 if gguf => Stored { data_type: None, quantization: Some(data_type) },
         _ if native => as_checkpoint,
         _ => Stored { data_type: None, quantization: Some(data_type) },
     })
@@ -226,9 +228,16 @@ pub(super) fn engine_of(row: MeasuredRow<'_>) -> Result<(Engine, Option<String>)
     let newest: Engine = name.parse().map_err(|_| format!("engine `{lower}` is not modelled"))?;
     let version = row.text("engine_version");
     let numbered = version.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
-    // builds of llama.cpp have no number that any rule depends on
-    if matches!(newest.kind, EngineKind::Llamacpp | EngineKind::Ideal) {
+    if newest.kind == EngineKind::Ideal {
         return Ok((newest, None));
+    }
+    if newest.kind == EngineKind::Llamacpp {
+        // llama-bench's -fa wins over the default of the build
+        if ["fa=1", "fa=True", "fa=-fa 1"].iter().any(|on| row.text("note").contains(on)) {
+            return Ok((newest, None));
+        }
+        let engine = build(version).map(|number| Engine { version: Version(number, 0), ..newest });
+        return Ok((engine.unwrap_or(newest), None));
     }
     if numbered && let Ok(engine) = format!("{name}@{version}").parse() {
         return Ok((engine, None));
@@ -240,6 +249,22 @@ pub(super) fn engine_of(row: MeasuredRow<'_>) -> Result<(Engine, Option<String>)
         None => (newest, "the newest: nothing says when it was measured"),
     };
     Ok((engine, Some(format!("{engine}: {why}"))))
+}
+
+/// Build of llama.cpp out of `b9187 rocm6_4_4` or, from a date, a build of about then: rules need to know
+/// on which side of a change it lies.
+fn build(version: &str) -> Option<u32> {
+    let mut words = version.split(|c: char| !c.is_ascii_alphanumeric());
+    words.find_map(|word| {
+        if let Some(number) = word.strip_prefix('b').and_then(|n| n.parse().ok()) {
+            return Some(number);
+        }
+        match word.parse::<u32>().ok()? {
+            2023 => Some(1_000),
+            2024 => Some(3_000),
+            _ => None,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -256,11 +281,12 @@ mod tests {
             ("Qwen3-235B-A22B-Instruct-2507-UD-Q3_K_XL", "qwen3-235b-a22b"),
             ("ggml-org/gemma-3-4b-it-qat-GGUF", "gemma-3-4b-it"),
             ("gpt-oss-20b-F16", "gpt-oss-20b"),
+            ("shisa-v2-llama3.1-8b.i1-Q4_K_M", "llama-3.1-8b-instruct"),
             ("amd/Llama-3.1-70B-Instruct-FP8-KV", "llama-3.1-70b-instruct"),
         ] {
             assert_eq!(model_of(name, &directories).unwrap().id, id, "{name}");
         }
-        for name in ["shisa-v2-llama3.1-8b.i1-Q4_K_M", "llama", "BAAI/Aquila-7B", ""] {
+        for name in ["somebody-v2-llama3.1-8b.i1-Q4_K_M", "llama", "BAAI/Aquila-7B", ""] {
             assert!(model_of(name, &directories).is_err(), "{name}");
         }
     }

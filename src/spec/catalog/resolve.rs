@@ -61,6 +61,12 @@ pub(super) fn resolve<'a>(
     files: &'a [CatalogFile],
     fix: &str,
 ) -> Result<&'a CatalogFile, SpecError> {
+    // written out in full, remarks included: `Apple M1 (7-core GPU)` is not `Apple M1`
+    let full = key(name);
+    let mut exact = files.iter().filter(|f| !full.is_empty() && names(kind, f).any(|n| self::key(n) == full));
+    if let (Some(found), None) = (exact.next(), exact.next()) {
+        return Ok(found);
+    }
     let key = if kind == Kind::Hardware { device_key } else { key };
     let wanted = key(name);
     if let Some(found) = files.iter().find(|f| key(&f.header.id) == wanted) {
