@@ -103,3 +103,42 @@ fn models_show_counts_and_import_writes() {
     foretoken(&["models", "import", path, "--id", "tiny", "-o", to, "--force"]).assert().success();
     assert_eq!(json(&["models", "show", to, "--json"])["parameters"], shown["parameters"]);
 }
+
+/// A user's file of engine terms wins over the embedded one, in `estimate` as in `validate`.
+#[test]
+fn engine_terms_of_the_user_are_in_force() {
+    let home = tempfile::tempdir().unwrap();
+    let engines = home.path().join("calibration/engines");
+    std::fs::create_dir_all(&engines).unwrap();
+    let terms = "schema = 1\nengine = \"transformers\"\n\n[[range]]\nversions = \"..\"\nsource = \"a test\"\n\n\
+                 [range.terms]\nrequest_ms = 0.0\nprefill_floor_ms = 0.0\nprefill_scale = 1.0\nstep_us = 500000.0\n\
+                 row_us = 0.0\nhost_slowdown = 0.0\ndecode_graphs = true\n";
+    std::fs::write(engines.join("transformers.toml"), terms).unwrap();
+    let rows = home.path().join("rows.csv");
+    let header = "engine,model,gpu,mode,concurrency,input_len,output_len,tpot_ms,weight_dtype";
+    std::fs::write(
+        &rows,
+        format!("{header}\ntransformers,llama-3.1-8b,h200-sxm,static,1,128,128,500,bf16\n"),
+    )
+    .unwrap();
+    let answer = |arguments: &[&str]| -> serde_json::Value {
+        let mut command = assert_cmd::Command::cargo_bin("foretoken").unwrap();
+        let output =
+            command.env_clear().env("FORETOKEN_HOME", home.path()).args(arguments).arg("--json").output();
+        serde_json::from_slice(&output.unwrap().stdout).unwrap()
+    };
+    let estimate = answer(&[
+        "estimate",
+        "llama-3.1-8b",
+        "--gpu",
+        "h200-sxm",
+        "--engine",
+        "transformers",
+        "--batch-size",
+        "1",
+    ]);
+    assert!(estimate["latency"]["tpot_s"].as_f64().unwrap() > 0.5);
+    let validated = answer(&["validate", rows.to_str().unwrap()]);
+    let error = validated["metrics"]["tpot_s"]["mape"].as_f64().unwrap();
+    assert!(error < 3.0, "half a second a step: {error} %");
+}

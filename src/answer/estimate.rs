@@ -6,6 +6,7 @@ mod loops;
 mod provenance;
 
 use serde::Serialize;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::cost::{Cost, CostInputs};
@@ -84,8 +85,10 @@ impl FromStr for TpotDefinition {
 }
 
 /// Everything else that a question may say.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Options {
+    /// Directories of the user's engine terms, which win over the embedded ones.
+    pub engines: Vec<PathBuf>,
     /// Changes to the model.
     pub overrides: Overrides,
     /// Images per request.

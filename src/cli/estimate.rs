@@ -68,7 +68,7 @@ pub(super) struct EstimateArgs {
 pub(super) fn run(arguments: &EstimateArgs, context: &Context) -> Result<(), CliError> {
     let resolved = arguments.deployment.resolve(&context.directories)?;
     let workload = arguments.workload.resolve();
-    let options = arguments.options()?;
+    let options = arguments.options(context)?;
     let (model, deployment) = (arguments.pruned(&resolved.model)?, arguments.offloaded(&resolved.deployment));
     let answer = estimate(&Question {
         model: &model,
@@ -86,9 +86,10 @@ pub(super) fn run(arguments: &EstimateArgs, context: &Context) -> Result<(), Cli
 }
 
 impl EstimateArgs {
-    fn options(&self) -> Result<Options, SpecError> {
+    fn options(&self, context: &Context) -> Result<Options, SpecError> {
         let [width, height] = self.image_size;
         Ok(Options {
+            engines: context.directories.engines.clone(),
             overrides: Overrides { low_rank: self.low_rank, activation_sparsity: self.activation_sparsity },
             images: self.images.filter(|n| *n > 0).map(|count| Images { count, width, height }),
             network_rtt_s: self.network_rtt.map_or(0.0, |s| s.0),

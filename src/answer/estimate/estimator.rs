@@ -86,7 +86,8 @@ impl Estimator {
             (_, true) => Trust::FamilyDefault,
             (_, false) => Trust::Default,
         };
-        let choice = EngineChoice::in_force(deployment.engine, &Directories::default())?;
+        let engines = Directories { engines: options.engines.clone(), ..Directories::default() };
+        let choice = EngineChoice::in_force(deployment.engine, &engines)?;
         let plan = Plan::new(model, deployment, formats, options.overrides);
         let layers = f64::from(model.layer_count());
         let mut device = Device::with(accelerator, coefficients);

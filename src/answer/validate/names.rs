@@ -1,6 +1,7 @@
 //! Names in result files → what the catalogs know. Whatever stays unknown is skipped with its reason.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::{KernelChoice, MeasuredRow};
 use crate::answer::Kernels;
@@ -17,6 +18,8 @@ pub(super) type Device = (Accelerator, Option<Kernels>);
 pub(super) struct Known {
     models: BTreeMap<String, Result<ModelSpec, String>>,
     devices: BTreeMap<String, Result<Device, String>>,
+    /// Directories of the user's engine terms.
+    pub engines: Vec<PathBuf>,
 }
 
 impl Known {
@@ -29,7 +32,7 @@ impl Known {
         choice: &KernelChoice,
         directories: &Directories,
     ) -> Result<Self, SpecError> {
-        let mut known = Self::default();
+        let mut known = Self { engines: directories.engines.clone(), ..Self::default() };
         for row in rows.filter(|r| r.text("mode") == "static") {
             let (model, gpu) = (row.text("model"), row.text("gpu"));
             if !known.models.contains_key(model) {

@@ -178,7 +178,8 @@ pub(super) fn compare(row: MeasuredRow<'_>, known: &Known, by: &[String]) -> Res
         Ok(asking) => asking,
         Err(reason) => return Ok(Outcome::Skipped(reason)),
     };
-    let answer = match estimate(&asking.question(&Options::default())) {
+    let options = Options { engines: known.engines.clone(), ..Options::default() };
+    let answer = match estimate(&asking.question(&options)) {
         Ok(answer) => answer,
         Err(e) => return Ok(Outcome::Skipped(format!("refused: {e}"))),
     };
