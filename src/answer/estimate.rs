@@ -20,6 +20,7 @@ use loops::is_alone;
 
 pub use estimator::{Counted, Estimator};
 pub use latency::Latency;
+pub(super) use loops::outcome_warnings;
 pub use loops::traffic;
 pub use provenance::{DefaultKernels, Provenance};
 
@@ -427,6 +428,40 @@ fn resolve_images(question: &Question<'_>) -> Result<Workload, SpecError> {
         workload.input_len += u64::from(images.count) * vision.tokens(images.width, images.height);
     }
     Ok(workload)
+}
+
+/// What every answer about a loop says of its deployment.
+pub(super) struct Described {
+    pub estimator: Estimator,
+    pub inputs: Inputs,
+    pub regime: Regime,
+    pub provenance: Provenance,
+    pub warnings: Vec<String>,
+}
+
+/// Makes the deployment of a question ready for a simulation.
+///
+/// # Errors
+/// When the deployment cannot run the model.
+pub(super) fn described(question: &Question<'_>) -> Result<Described, MemoryError> {
+    check_workload(question.workload)?;
+    let formats = Formats::resolve(question.model, question.deployment, question.accelerator)?;
+    let estimator = Estimator::new(question, &formats)?;
+    let mut warnings = question.model.warnings.clone();
+    warnings.extend(formats.warnings.iter().cloned());
+    warnings.extend(estimator.engine_warning().map(str::to_owned));
+    Ok(Described {
+        inputs: inputs(question, question.workload, &formats, &estimator),
+        regime: Regime {
+            engine: question.deployment.engine.kind,
+            trust: estimator.trust(),
+            parallel: question.deployment.parallelism.accelerators() > 1,
+            closed_loop: true,
+        },
+        provenance: provenance(question, &estimator),
+        warnings,
+        estimator,
+    })
 }
 
 fn inputs(question: &Question<'_>, asked: &Workload, formats: &Formats, estimator: &Estimator) -> Inputs {
