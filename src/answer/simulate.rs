@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::time::Instant;
 
-use super::estimate::{Inputs, Provenance, Question, described};
+use super::estimate::{Inputs, Latency, Provenance, Question, described};
 use super::interval::Intervals;
 use super::service::{Service, mean_rows};
 use crate::memory::{MemoryError, MemoryReport, occupancy};
@@ -188,7 +188,9 @@ pub fn simulate(question: &Question<'_>, demand: &Demand) -> Result<Simulation, 
         e2e_s: metrics.e2e.summary(),
         normalized_s: metrics.normalized.summary(),
     };
-    let mut warnings = described.warnings.clone();
+    let rows = if metrics.worked.seconds > 0.0 { mean_rows(metrics) } else { 1.0 };
+    let (regime, provenance) = described.regime(question, &Latency::simulated(metrics), rows);
+    let mut warnings = described.warnings;
     warnings.extend(super::estimate::outcome_warnings(&outcome, question.workload.load));
     Ok(Simulation {
         inputs: described.inputs,
@@ -200,13 +202,13 @@ pub fn simulate(question: &Question<'_>, demand: &Demand) -> Result<Simulation, 
         output_tokens: metrics.output_tokens,
         duration_s: metrics.last,
         wall_s: started.elapsed().as_secs_f64(),
-        intervals: described.regime.intervals(latency.ttft_s.mean, latency.tpot_s.mean, latency.e2e_s.mean),
+        intervals: regime.intervals(latency.ttft_s.mean, latency.tpot_s.mean, latency.e2e_s.mean),
         latency,
         throughput: rates(&outcome, gpus),
         goodput: demand.slo.is_given().then(|| demand.goodput(&outcome, gpus, highest)),
         utilization: usage(&outcome, demand.replicas, &memory),
         saturation: saturation(&outcome),
-        provenance: described.provenance,
+        provenance,
         warnings,
     })
 }
