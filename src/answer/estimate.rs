@@ -451,7 +451,7 @@ impl Described {
         let regime = Regime {
             engine: question.deployment.engine.kind,
             shares: shares(&kernel_shares, latency),
-            measured: self.estimator.engine_spread(),
+            measured: self.estimator.engine_spread(latency),
             judged: self.estimator.default_spread(),
             closed_loop: true,
         };
