@@ -40,9 +40,9 @@ engine-terms measured="../shared/data/measured":
 transfer tables="../shared/data/ops":
     cargo run --release -- accuracy --leave-one-gpu-out {{tables}} --transfer calibration/defaults/transfer.csv
 
-# Estimates per second on one core.
+# Estimates per second on one core, and the time of a step.
 bench:
-    cargo bench --bench estimate
+    cargo bench --bench estimate --bench step
 
 # Fuzz every reader for a minute each (needs cargo-fuzz).
 fuzz seconds="60":

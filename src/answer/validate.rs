@@ -7,7 +7,6 @@ mod kernel_samples;
 mod metrics;
 mod names;
 mod quantity;
-mod recipe;
 mod row;
 mod sample_operator;
 mod samples;

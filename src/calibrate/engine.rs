@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use statrs::statistics::{Data, OrderStatistics};
 use std::collections::BTreeSet;
 
-use super::fit::{FitError, log_ratio, minimise};
+use super::fit::{FitError, Patience, log_ratio, minimise};
 use super::statistics::Errors;
 use crate::time::engine::{Absent, EngineRange, EngineTerms, LeftOut, RangeFit, Term, term};
 
@@ -141,7 +141,7 @@ fn fit(
     };
     let bounds: Vec<[f64; 2]> = free.iter().map(|t| t.bounds.map(f64::ln)).collect();
     let count = kept.iter().map(|i| runs[*i].measured.iter().flatten().count()).sum();
-    let (u, _) = minimise(&bounds, first, count, |u, out| {
+    let (u, _) = minimise(&bounds, first, count, Patience::STRICT, |u, out| {
         let terms = with(u);
         let residuals: Vec<Vec<f64>> = kept
             .par_iter()

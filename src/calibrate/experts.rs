@@ -1,6 +1,10 @@
 //! Samples of mixture-of-experts layers → fits.
 
+mod harness;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use harness::Groups;
 
 use super::fit::{FitError, Refusal, Row, mix};
 use super::heldout::fit_class_scored;
@@ -27,6 +31,12 @@ const REPLAYED: f64 = 5.0;
 const UNGATED: [(f64, f64); 5] =
     [(1024.0, 2688.0), (2688.0, 1856.0), (2048.0, 5120.0), (8192.0, 5120.0), (4096.0, 2688.0)];
 
+/// Sizes of DeepSeek-V3's experts.
+const GROUPED: [(&str, f64); 4] = [("hidden", 7168.0), ("inter", 2048.0), ("topk", 8.0), ("experts", 256.0)];
+/// Most copies per expert for which a balanced routing shows whether groups are limited: beyond, arithmetic counts
+/// and not the experts hit.
+const MANY_COPIES: f64 = 4.0;
+
 /// A class: data type and kernel.
 type Class = (String, String);
 
@@ -48,11 +58,12 @@ pub fn classes(table: &Table, hardware: &Hardware) -> Result<Classes<ExpertLayer
     for ((data_type, kernel), records) in records {
         let Some((weights, math)) = formats(&data_type, hardware) else { continue };
         let mut rows = vec![];
+        let limited = group_limited(&records)?;
         for record in shuffled(&records) {
             if rows.len() == MOST_ROWS {
                 break;
             }
-            match sample(record, weights, math, hardware)? {
+            match sample(record, weights, math, limited, hardware)? {
                 // from the cache in part: neither the latency nor the bandwidth shows
                 Some(row) if row.input.hit > 0.0 && row.input.hit < 1.0 => {}
                 Some(row) => rows.push(row),
@@ -82,17 +93,31 @@ pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<
     let mut fits: Vec<(Fitted, Vec<Row<ExpertLayer>>)> = vec![];
     for (key, rows) in classes(table, hardware)? {
         match fit_class_scored::<GroupedGemm>(key.clone(), &rows, hardware, None, |x| x.hit <= 0.0) {
-            Ok(fitted) => match fitted.c.get(GroupedGemm::MEMORY) {
-                Some(memory) if *memory < LEAST_MEMORY => {
-                    refused.push((key, FitError::Untuned { memory: *memory }));
+            Ok(fitted) => {
+                let memory = memory_reached(&rows, hardware);
+                if memory < LEAST_MEMORY {
+                    refused.push((key, FitError::Untuned { memory }));
+                } else {
+                    fits.push((fitted, rows));
                 }
-                _ => fits.push((fitted, rows)),
-            },
+            }
             Err(error) => refused.push((key, error)),
         }
     }
     out.experts.extend(ranked(fits, hardware));
     Ok(refused)
+}
+
+/// Share of the memory bandwidth at which the best tenth of the samples reads its active experts.
+fn memory_reached(rows: &[Row<ExpertLayer>], hardware: &Hardware) -> f64 {
+    let rate = |r: &Row<ExpertLayer>| {
+        let x = &r.input;
+        let matrices = if x.gated { 3.0 } else { 2.0 };
+        x.active * matrices * x.width * x.intermediate * x.weights.bytes() / (r.seconds * hardware.bandwidth)
+    };
+    let mut rates: Vec<f64> = rows.iter().filter(|r| r.input.hit <= 0.0).map(rate).collect();
+    rates.sort_unstable_by(f64::total_cmp);
+    rates.get(rates.len() * 9 / 10).copied().unwrap_or(1.0)
 }
 
 /// Marks all kernels of a data type but the fastest: an engine that picks well would not run them. The sum of
@@ -158,11 +183,36 @@ fn routing(name: &str) -> Option<Routing> {
     }
 }
 
+/// The shape of a model whose router limits the groups of experts that a token uses: DeepSeek-V3.
+fn is_grouped(record: &Record<'_>) -> bool {
+    GROUPED.iter().all(|(column, value)| record.number(column).is_ok_and(|v| v == *value))
+}
+
+/// True when the kernel ran with its model's own limit on groups. The balanced routing, one expert in each group,
+/// then hits half of the experts that it was made to hit, and less time passes than with a power law.
+fn group_limited(records: &[Record<'_>]) -> Result<bool, SpecError> {
+    let mut times: BTreeMap<(u64, String), [Option<f64>; 2]> = BTreeMap::new();
+    for record in records.iter().filter(|r| is_grouped(r)) {
+        let copies = record.number("tokens")? * record.number("topk")?;
+        let experts = record.number("experts")?;
+        if record.number("moe_ep")? > 1.0 || copies < experts || copies > MANY_COPIES * experts {
+            continue;
+        }
+        let slot = usize::from(record.text("distribution") != "balanced");
+        let key = (copies.to_bits(), record.text("moe_tp").to_owned());
+        times.entry(key).or_default()[slot] = Some(record.seconds()?);
+    }
+    let ratios: Vec<f64> =
+        times.values().filter_map(|[a, b]| Some((a.as_ref()? / b.as_ref()?).ln())).collect();
+    Ok(!ratios.is_empty() && ratios.iter().sum::<f64>() < 0.0)
+}
+
 /// The row of a record; none for an unknown distribution.
 fn sample(
     record: Record<'_>,
     weights: DataType,
     math: DataType,
+    limited: bool,
     hardware: &Hardware,
 ) -> Result<Option<Row<ExpertLayer>>, SpecError> {
     let Some(routing) = routing(record.text("distribution")) else { return Ok(None) };
@@ -174,7 +224,8 @@ fn sample(
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // counts, checked to be finite and ≥ 0
     let (router, whole) =
         (Router { experts: experts as u32, top_k: top_k as u32, ranks: ranks as u32 }, tokens as u64);
-    let load = router.load(routing, whole);
+    let groups = (limited && is_grouped(&record)).then_some(Groups::DEEPSEEK_V3);
+    let load = harness::load(&router, routing, whole, groups);
     let gated = !UNGATED.contains(&(width, inter));
     let replayed = if matches!(routing, Routing::PowerLaw(_)) { REPLAYED } else { 1.0 };
     let matrices = if gated { 3.0 } else { 2.0 };
@@ -207,7 +258,7 @@ mod tests {
 
     const COLUMNS: &str = "tokens,hidden,inter,topk,experts,moe_tp,moe_ep,distribution";
 
-    fn table(kernels: &[(&str, [f64; 10])]) -> Table {
+    fn table(kernels: &[(&str, [f64; 11])]) -> Table {
         let hardware = hardware();
         let mut text = format!("{COLUMNS},dtype,kernel,latency_us\n");
         for (kernel, c) in kernels {
@@ -223,8 +274,13 @@ mod tests {
                     let cells = format!("{tokens},{hidden},{inter},{top_k},{experts},1,1,power_law_1.2");
                     let one =
                         Table::parse(&format!("{COLUMNS},latency_us\n{cells},1\n"), "one.csv", "").unwrap();
-                    let row =
-                        sample(one.records().next().unwrap(), DataType::Bf16, DataType::Bf16, &hardware);
+                    let row = sample(
+                        one.records().next().unwrap(),
+                        DataType::Bf16,
+                        DataType::Bf16,
+                        false,
+                        &hardware,
+                    );
                     let us = GroupedGemm::seconds(c, &row.unwrap().unwrap().input, &hardware) * 1e6;
                     text += &format!("{cells},bfloat16,{kernel},{us}\n");
                 }
@@ -237,9 +293,9 @@ mod tests {
         Hardware::of(&catalog::accelerator("h100-sxm", &Directories::default()).unwrap())
     }
 
-    const FAST: [f64; 10] = [0.7, 0.9, 20.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3];
-    const SLOW: [f64; 10] = [0.5, 0.8, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3];
-    const UNTUNED: [f64; 10] = [0.3, 0.2, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3];
+    const FAST: [f64; 11] = [0.7, 0.9, 20.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3, 1.0];
+    const SLOW: [f64; 11] = [0.5, 0.8, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3, 1.0];
+    const UNTUNED: [f64; 11] = [0.3, 0.2, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3, 1.0];
 
     #[test]
     fn the_fastest_kernel_counts_and_untuned_ones_do_not() {

@@ -11,17 +11,27 @@ use nalgebra::{DMatrix, DVector};
 
 use crate::time::Hardware;
 use crate::time::calibration::ClassKey;
+use crate::time::forms::power::ln;
 use crate::time::forms::{Coefficient, Form};
 pub use crate::work::mix;
 
 /// Scale s of the loss: residuals beyond 10 % count as outliers.
 pub(super) const LOSS_SCALE: f64 = 0.1;
 /// Most rows that coefficients are fitted on; more add time and no accuracy.
-const MOST_ROWS: usize = 2500;
+const MOST_ROWS: usize = 1500;
+/// The same where only the error on what is left out is asked for.
+const FOLD_ROWS: usize = 1000;
 /// Rows on which starts are compared.
 const SCREENING_ROWS: usize = 400;
 /// Starts beside the form's own.
 const EXTRA_STARTS: usize = 3;
+/// A descent ends when a step lowers the loss by less than this share of it: where starts are compared, where
+/// the error is asked for, and where coefficients are settled.
+const SCREENED: f64 = 1e-3;
+const FOLD_SETTLED: f64 = 3e-4;
+const SETTLED: f64 = 1e-5;
+/// Starts that are followed to the end where rows are so few that all of them screen.
+const FINALISTS: usize = 2;
 /// Fewest rows per coefficient.
 const ROWS_PER_COEFFICIENT: usize = 2;
 
@@ -72,7 +82,7 @@ pub enum FitError {
     /// A kernel that was timed as nobody would run it.
     #[error("it reaches {:.0} % of the memory bandwidth: not tuned, or not with weights of this width", 100.0 * memory)]
     Untuned {
-        /// Share of memory bandwidth that the fit found.
+        /// Share of memory bandwidth that its samples reach.
         memory: f64,
     },
     /// A time that is none.
@@ -106,12 +116,15 @@ pub struct Row<I> {
 pub fn fit<F: Form>(rows: &[Row<F::Input>], hardware: &Hardware) -> Result<Vec<f64>, FitError> {
     check::<F>(rows)?;
     let few = subsample(rows, SCREENING_ROWS);
-    let best = starts(F::COEFFICIENTS)
+    let mut screened: Vec<(Vec<f64>, f64)> = starts(F::COEFFICIENTS)
         .into_iter()
-        .map(|start| descend::<F>(start, &few, hardware))
-        .min_by(|a, b| a.1.total_cmp(&b.1));
-    let start = best.map(|(u, _)| u).unwrap_or_default();
-    Ok(polish::<F>(start, rows, hardware))
+        .map(|start| descend::<F>(start, &few, hardware, SCREENED))
+        .collect();
+    screened.sort_by(|a, b| a.1.total_cmp(&b.1));
+    screened.truncate(if rows.len() > SCREENING_ROWS { 1 } else { FINALISTS });
+    let polished =
+        screened.into_iter().map(|(start, _)| polish::<F>(start, rows, hardware, MOST_ROWS, SETTLED));
+    Ok(polished.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(c, _)| c).unwrap_or_default())
 }
 
 /// Fits from coefficients known to be near, those of a fit on more of the same rows.
@@ -124,12 +137,19 @@ pub fn refit<F: Form>(
     hardware: &Hardware,
 ) -> Result<Vec<f64>, FitError> {
     check::<F>(rows)?;
-    Ok(polish::<F>(near.iter().map(|c| c.ln()).collect(), rows, hardware))
+    Ok(polish::<F>(near.iter().map(|c| c.ln()).collect(), rows, hardware, FOLD_ROWS, FOLD_SETTLED).0)
 }
 
-fn polish<F: Form>(start: Vec<f64>, rows: &[Row<F::Input>], hardware: &Hardware) -> Vec<f64> {
-    let (u, _) = descend::<F>(start, &subsample(rows, MOST_ROWS), hardware);
-    u.into_iter().map(f64::exp).collect()
+/// Descends over most of the rows; returns the coefficients and the loss.
+fn polish<F: Form>(
+    start: Vec<f64>,
+    rows: &[Row<F::Input>],
+    hardware: &Hardware,
+    most: usize,
+    settled: f64,
+) -> (Vec<f64>, f64) {
+    let (u, loss) = descend::<F>(start, &subsample(rows, most), hardware, settled);
+    (u.into_iter().map(f64::exp).collect(), loss)
 }
 
 fn check<F: Form>(rows: &[Row<F::Input>]) -> Result<(), FitError> {
@@ -158,7 +178,8 @@ fn subsample<I: Copy>(rows: &[Row<I>], most: usize) -> Vec<Row<I>> {
     order.into_iter().filter_map(|(_, i)| rows.get(i).copied()).collect()
 }
 
-/// The form's own start and points drawn uniformly in the logarithm within the bounds.
+/// The form's own start and points drawn uniformly in the logarithm within the bounds; of coefficients with a few
+/// values only, every value with each.
 fn starts(coefficients: &[Coefficient]) -> Vec<Vec<f64>> {
     let own = coefficients.iter().map(|c| c.start.ln()).collect();
     let drawn = (0..EXTRA_STARTS).map(|s| {
@@ -173,7 +194,17 @@ fn starts(coefficients: &[Coefficient]) -> Vec<Vec<f64>> {
             })
             .collect()
     });
-    std::iter::once(own).chain(drawn).collect()
+    let mut all: Vec<Vec<f64>> = std::iter::once(own).chain(drawn).collect();
+    for (i, coefficient) in coefficients.iter().enumerate().filter(|(_, c)| !c.choices.is_empty()) {
+        let before = std::mem::take(&mut all);
+        for value in coefficient.choices {
+            all.extend(before.iter().cloned().map(|mut start| {
+                start[i] = value.ln();
+                start
+            }));
+        }
+    }
+    all
 }
 
 fn loss(residuals: &[f64]) -> f64 {
@@ -182,19 +213,50 @@ fn loss(residuals: &[f64]) -> f64 {
 }
 
 /// Fits the coefficients of a form from one start; returns ln c and the loss.
-fn descend<F: Form>(start: Vec<f64>, samples: &[Row<F::Input>], hardware: &Hardware) -> (Vec<f64>, f64) {
-    let bounds: Vec<[f64; 2]> = F::COEFFICIENTS.iter().map(|c| [c.low.ln(), c.high.ln()]).collect();
-    minimise(&bounds, start, samples.len(), |u, out| {
+fn descend<F: Form>(
+    start: Vec<f64>,
+    samples: &[Row<F::Input>],
+    hardware: &Hardware,
+    settled: f64,
+) -> (Vec<f64>, f64) {
+    // what has a few values only keeps that of the start
+    let bounds: Vec<[f64; 2]> = F::COEFFICIENTS
+        .iter()
+        .zip(&start)
+        .map(|(c, at)| if c.choices.is_empty() { [c.low.ln(), c.high.ln()] } else { [*at, *at] })
+        .collect();
+    // a step may be short for its damping alone: two in turn end it
+    let patience = Patience { settled, steps: 2 };
+    minimise(&bounds, start, samples.len(), patience, |u, out| {
         let c: Vec<f64> = u.iter().map(|x| x.exp()).collect();
         for (slot, row) in out.iter_mut().zip(samples) {
-            *slot = log_ratio(F::seconds(&c, &row.input, hardware), row.seconds);
+            let predicted = F::seconds(&c, &row.input, hardware);
+            *slot =
+                if predicted > 0.0 && predicted.is_finite() { ln(predicted / row.seconds) } else { FAR_OFF };
         }
     })
 }
 
+/// Residual where the prediction is no time.
+const FAR_OFF: f64 = 50.0;
+
+/// When a descent ends: after so many steps in turn that lower the loss by less than a share of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Share of the loss.
+    pub settled: f64,
+    /// Steps.
+    pub steps: u32,
+}
+
+impl Patience {
+    /// One step below a millionth: for few residuals that each cost a simulation.
+    pub const STRICT: Self = Self { settled: 1e-6, steps: 1 };
+}
+
 /// ln(predicted / measured); far off where the prediction is no time.
 pub(super) fn log_ratio(predicted: f64, measured: f64) -> f64 {
-    if predicted > 0.0 && predicted.is_finite() { (predicted / measured).ln() } else { 50.0 }
+    if predicted > 0.0 && predicted.is_finite() { (predicted / measured).ln() } else { FAR_OFF }
 }
 
 /// Levenberg–Marquardt from one start within bounds; `residuals` fills `rows` of them. Returns the
@@ -203,6 +265,7 @@ pub(super) fn minimise(
     bounds: &[[f64; 2]],
     start: Vec<f64>,
     rows: usize,
+    patience: Patience,
     residuals: impl Fn(&[f64], &mut [f64]),
 ) -> (Vec<f64>, f64) {
     let n = bounds.len();
@@ -218,11 +281,12 @@ pub(super) fn minimise(
     residuals(&u, &mut r);
     let mut current = loss(&r);
     let mut damping = 1e-2;
+    let mut small = 0;
     for _ in 0..60 {
         // weighted normal equations: w = ρ'(r)/r = 1/√(1 + (r/s)²)
         let w: Vec<f64> = r.iter().map(|r| 1.0 / (1.0 + (r / LOSS_SCALE).powi(2)).sqrt()).collect();
         let mut jacobian = DMatrix::zeros(rows, n);
-        for (j, [_, high]) in bounds.iter().enumerate() {
+        for (j, [_, high]) in bounds.iter().enumerate().filter(|(_, [low, high])| low < high) {
             let step = if u[j] + 1e-4 > *high { -1e-4 } else { 1e-4 };
             let mut v = u.clone();
             v[j] += step;
@@ -234,8 +298,8 @@ pub(super) fn minimise(
         let weighted = DMatrix::from_fn(rows, n, |i, j| w[i] * jacobian[(i, j)]);
         let normal = weighted.transpose() * &jacobian;
         let gradient = weighted.transpose() * DVector::from_column_slice(&r);
-        let mut improved = false;
-        for _ in 0..8 {
+        let mut improved = 0.0;
+        for _ in 0..10 {
             let mut damped = normal.clone();
             for j in 0..n {
                 damped[(j, j)] += damping * normal[(j, j)].max(1e-9);
@@ -249,15 +313,16 @@ pub(super) fn minimise(
             residuals(&v, &mut shifted);
             let next = loss(&shifted);
             if next < current {
-                improved = current - next > 1e-6 * current;
+                improved = (current - next) / current;
                 (u, current) = (v, next);
                 std::mem::swap(&mut r, &mut shifted);
-                damping = (damping * 0.3).max(1e-9);
+                damping = (damping * 0.3).max(1e-6);
                 break;
             }
-            damping *= 4.0;
+            damping *= 5.0;
         }
-        if !improved {
+        small = if improved > patience.settled { 0 } else { small + 1 };
+        if improved <= 0.0 || small == patience.steps {
             break;
         }
     }
@@ -296,7 +361,7 @@ mod tests {
 
     #[test]
     fn known_coefficients_come_back() {
-        let truth = [0.75, 0.85, 4.0, 2.5, 100.0];
+        let truth = [0.75, 0.85, 4.0, 2.5, 100.0, 0.3, 0.1];
         let hardware = h100();
         let c = fit::<SoftGemm>(&rows(&truth, &hardware, 0.0), &hardware).unwrap();
         for (found, wanted) in c.iter().zip(&truth).take(4) {
@@ -306,7 +371,7 @@ mod tests {
 
     #[test]
     fn an_outlier_does_not_pull() {
-        let truth = [0.75, 0.85, 4.0, 2.5, 100.0];
+        let truth = [0.75, 0.85, 4.0, 2.5, 100.0, 0.3, 0.1];
         let hardware = h100();
         let mut rows = rows(&truth, &hardware, 0.02);
         rows[3].seconds *= 20.0;
@@ -317,7 +382,7 @@ mod tests {
     #[test]
     fn too_few_or_equal_samples_are_refused() {
         let hardware = h100();
-        let good = rows(&[0.7, 0.8, 4.0, 2.0, 100.0], &hardware, 0.0);
+        let good = rows(&[0.7, 0.8, 4.0, 2.0, 100.0, 0.3, 0.1], &hardware, 0.0);
         assert!(matches!(fit::<SoftGemm>(&good[..5], &hardware), Err(FitError::TooFew { .. })));
         let same: Vec<_> = good.iter().map(|r| Row { seconds: 1e-5, ..*r }).collect();
         assert!(matches!(fit::<SoftGemm>(&same, &hardware), Err(FitError::Degenerate { .. })));

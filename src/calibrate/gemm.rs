@@ -6,17 +6,17 @@ use super::heldout::{GridAxes, fit_class};
 use super::samples::{Classes, Table};
 use crate::spec::{DataType, SpecError};
 use crate::time::Hardware;
-use crate::time::calibration::{Calibration, ClassKey};
+use crate::time::calibration::{Calibration, ClassKey, Fitted};
 use crate::time::forms::Axes;
 use crate::time::forms::gemm::{Gemm, SoftGemm};
 
 /// From one row and a narrow layer to a long prefill of a wide one.
 const fn shapes(nodes: [usize; 3]) -> Axes {
-    Axes { nodes, low: [1.0, 256.0, 256.0], high: [32768.0, 65536.0, 65536.0] }
+    Axes { nodes, low: [1.0, 64.0, 64.0], high: [32768.0, 65536.0, 65536.0] }
 }
 
 const AXES: GridAxes<Gemm> = GridAxes {
-    by_samples: &[(4000, shapes([8, 6, 6])), (128, shapes([4, 4, 4]))],
+    by_samples: &[(4000, shapes([8, 7, 6])), (128, shapes([4, 4, 4]))],
     point: Gemm::point,
     at: |[m, n, k], like| Gemm { m, n, k, ..*like },
 };
@@ -87,12 +87,20 @@ pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<
             refused.push((key, FitError::LaunchBound { floor_us: floor * 1e6 }));
             continue;
         }
-        match fit_class::<SoftGemm>(key.clone(), &rows, hardware, Some(&AXES)) {
+        match fit_rows(key.clone(), &rows, hardware) {
             Ok(fitted) => out.gemm.push(fitted),
             Err(error) => refused.push((key, error)),
         }
     }
     Ok(refused)
+}
+
+/// Fits the samples of one data type.
+///
+/// # Errors
+/// As [`super::fit::fit`].
+pub fn fit_rows(key: ClassKey, rows: &[Row<Gemm>], hardware: &Hardware) -> Result<Fitted, FitError> {
+    fit_class::<SoftGemm>(key, rows, hardware, Some(&AXES))
 }
 
 /// Drops samples whose weights stayed in the cache between repetitions, which they do not while a model

@@ -6,7 +6,7 @@ use super::fit::LOSS_SCALE;
 use crate::time::forms::{Axes, Grid};
 
 /// Parts of an edge in which the slope of the closed form is looked up.
-const PARTS: usize = 4;
+const PARTS: usize = 12;
 /// Least growth over an edge, so that rounding to thousandths turns no growth into a fall.
 const MARGIN: f64 = 1e-3;
 /// Cycles of the projection; it has settled to a thousandth long before.

@@ -1,6 +1,7 @@
 //! A class fitted, with its error on shapes that the fit has not seen.
 
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 
 use super::fit::{FitError, Row, fit, mix, refit};
 use super::grid::fit_grid;
@@ -23,7 +24,7 @@ pub struct GridAxes<I> {
 }
 
 /// Fits a class on all rows, and four more times on three quarters of its groups to learn its error
-/// on the quarter left out. Coefficients and grid are fitted anew each time.
+/// on the quarter left out, single rows where all are of one group. Coefficients and grid are fitted anew each time.
 ///
 /// # Errors
 /// As [`fit`].
@@ -66,8 +67,16 @@ pub fn fit_class_scored<F: Form>(
         F::seconds(c, input, hardware) * factor
     };
     let c = fit::<F>(rows, hardware)?;
+    let groups: BTreeSet<u64> = rows.iter().map(|r| mix(r.group) % FOLDS).collect();
+    let part = |i: usize, row: &Row<F::Input>| {
+        // of one group alone nothing can be left out but single rows
+        mix(if groups.len() > 1 { row.group } else { i as u64 }) % FOLDS
+    };
     let score = |fold| {
-        let (out, kept): (Vec<_>, Vec<_>) = rows.iter().copied().partition(|r| mix(r.group) % FOLDS == fold);
+        let (mut out, mut kept) = (vec![], vec![]);
+        for (i, row) in rows.iter().enumerate() {
+            if part(i, row) == fold { out.push(*row) } else { kept.push(*row) }
+        }
         // a fold may leave too little to fit; its rows then go unscored
         let Ok(c) = refit::<F>(&c, &kept, hardware) else { return vec![] };
         let grid = residual(&c, &kept);

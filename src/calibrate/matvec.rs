@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-use super::fit::{FitError, minimise};
+use super::fit::{FitError, Patience, minimise};
 use super::statistics::{Errors, quantile};
 use crate::time::Hardware;
 use crate::time::forms::matvec::{self, COEFFICIENTS, Setting};
@@ -184,7 +184,7 @@ fn descend(samples: &[&Sample], near: &[f64], start: &[f64]) -> Vec<f64> {
     };
     let near = near.iter().map(|c| c.ln()).collect();
     let bounds: Vec<[f64; 2]> = COEFFICIENTS.iter().map(|c| [c.low.ln(), c.high.ln()]).collect();
-    let (u, _) = minimise(&bounds, near, n + COEFFICIENTS.len(), residuals);
+    let (u, _) = minimise(&bounds, near, n + COEFFICIENTS.len(), Patience::STRICT, residuals);
     u.into_iter().map(f64::exp).collect()
 }
 

@@ -330,7 +330,7 @@ mod tests {
                 kernel: String::new(),
                 variant: String::new(),
             },
-            c: vec![0.756, 0.849, 4.18, 3.06, 100.0],
+            c: vec![0.756, 0.849, 4.18, 3.06, 100.0, 0.52, 0.02],
             grid: Some(Grid::new(
                 Axes { nodes: [2, 2, 3], low: [1.0; 3], high: [32768.0; 3] },
                 (0..12).map(|i| f64::from(i) * 0.01 - 0.05),
@@ -354,7 +354,7 @@ mod tests {
             "{ nodes = [1, 1, 1], low = [1.0, 1.0, 1.0], high = [1.0, 2.0, 2.0], log_per_mille = [1] }",
         ] {
             let text = format!(
-                "{head}gemm = [[\"e\", \"bf16\", \"\", \"\", [1, 1, 1, 1, 1], 1, [1, 1, 1], [1, 2], {grid}]]\n"
+                "{head}gemm = [[\"e\", \"bf16\", \"\", \"\", [1, 1, 1, 1, 1, 1, 1], 1, [1, 1, 1], [1, 2], {grid}]]\n"
             );
             let message = Calibration::from_toml(&text, "x.toml").unwrap_err().to_string();
             assert!(message.contains("x.toml") && message.contains("gemm e bf16"), "{message}");

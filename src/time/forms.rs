@@ -9,12 +9,14 @@ mod grid;
 pub mod latent;
 pub mod latent_module;
 pub mod matvec;
+pub mod power;
 pub mod prefill_attention;
 pub mod quantise;
 
 pub use grid::{Axes, Grid};
 
 use super::Hardware;
+use power::power;
 
 /// A coefficient of a form.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,13 +29,25 @@ pub struct Coefficient {
     pub high: f64,
     /// Where a fit starts.
     pub start: f64,
+    /// The only values that it may have, of which a fit tries every one; empty for all within the bounds.
+    pub choices: &'static [f64],
 }
 
 impl Coefficient {
     /// A coefficient with its bounds and start.
     #[must_use]
     pub const fn new(name: &'static str, low: f64, high: f64, start: f64) -> Self {
-        Self { name, low, high, start }
+        Self { name, low, high, start, choices: &[] }
+    }
+
+    /// One of a few ways that kernels work: numbers that name them, ascending from the usual one.
+    #[must_use]
+    pub const fn choice(name: &'static str, choices: &'static [f64]) -> Self {
+        let (low, high) = match choices {
+            [first, .., last] => (*first, *last),
+            _ => (1.0, 1.0),
+        };
+        Self { name, low, high, start: low, choices }
     }
 }
 
@@ -51,5 +65,5 @@ pub trait Form {
 #[must_use]
 pub fn blend(a: f64, b: f64, p: f64) -> f64 {
     let (large, small) = if a > b { (a, b) } else { (b, a) };
-    if small > 0.0 { large * (1.0 + (small / large).powf(p)).powf(1.0 / p) } else { large }
+    if small > 0.0 { large * power(1.0 + power(small / large, p), 1.0 / p) } else { large }
 }

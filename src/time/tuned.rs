@@ -249,10 +249,7 @@ impl Tuned {
     /// True when no fit is in force.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.products.is_empty()
-            && self.decode.is_empty()
-            && self.prefill.is_empty()
-            && self.exchanges.is_empty()
+        *self == Self::default()
     }
 
     /// Seconds of one execution and what bounds it; none where no fit covers the operator. `kernel` is the

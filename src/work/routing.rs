@@ -60,7 +60,9 @@ pub struct Load {
 }
 
 impl Load {
-    fn of(counts: &[u64]) -> Self {
+    /// The load of experts with these copies.
+    #[must_use]
+    pub fn of(counts: &[u64]) -> Self {
         let mut load = Self::default();
         for count in counts.iter().filter(|c| **c > 0) {
             load.active += 1.0;
@@ -70,6 +72,13 @@ impl Load {
             }
         }
         load
+    }
+
+    /// The mean of several loads; nothing of none.
+    #[must_use]
+    pub fn mean(loads: &[Self]) -> Self {
+        let sum = loads.iter().fold(Self::default(), |sum, load| sum.zip(*load, |a, b| a + b));
+        sum.zip(sum, |a, _| a / loads.len().max(1) as f64)
     }
 
     fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
@@ -148,9 +157,10 @@ impl Router {
         counts.iter().map(|c| c + rounds * u64::from(self.top_k)).collect()
     }
 
-    /// Copies of every expert, smallest share first: x from the inverse distribution function at the middles
-    /// of E equal parts, x^(1−α) uniform between x₀ and x₁; copies ∝ x, at most T, T·k in all.
-    fn power_law(&self, alpha: f64, tokens: u64) -> Vec<u64> {
+    /// Rounded copies of every expert before they are made to sum to T·k, smallest share first: x from the inverse
+    /// distribution function at the middles of E equal parts, x^(1−α) uniform between x₀ and x₁; copies ∝ x.
+    #[must_use]
+    pub fn power_law_shares(&self, alpha: f64, tokens: u64) -> Vec<u64> {
         let experts = f64::from(self.experts.max(1));
         let target = tokens * u64::from(self.top_k.min(self.experts));
         let (low, high) = if target as f64 > experts { (1.0, 0.8 * tokens as f64) } else { (0.01, 2.0) };
@@ -162,7 +172,14 @@ impl Router {
             .collect();
         let scale = target as f64 / shares.iter().sum::<f64>();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // shares are positive
-        let mut counts: Vec<u64> = shares.iter().map(|x| ((x * scale).round() as u64).min(tokens)).collect();
+        shares.iter().map(|x| (x * scale).round() as u64).collect()
+    }
+
+    /// Copies of every expert by a power law: [`Self::power_law_shares`], at most T, T·k in all.
+    fn power_law(&self, alpha: f64, tokens: u64) -> Vec<u64> {
+        let target = tokens * u64::from(self.top_k.min(self.experts));
+        let mut counts = self.power_law_shares(alpha, tokens);
+        counts.iter_mut().for_each(|c| *c = (*c).min(tokens));
         let mut sum: u64 = counts.iter().sum();
         // what rounding and the cap changed goes to the fewest or comes from the most
         let mut fewest: BinaryHeap<_> = counts.iter().enumerate().map(|(e, c)| Reverse((*c, e))).collect();

@@ -1,5 +1,6 @@
 //! Grouped-query attention of one new token a request over its cache.
 
+use super::power::log2;
 use super::{Coefficient, Form, Hardware, blend};
 use crate::spec::DataType;
 
@@ -102,7 +103,7 @@ impl Form for DecodeAttentionForm {
         let moved = (cache / (share * faster) + queries) / (memory * hardware.bandwidth);
         let padded = x.heads.max(TILE_HEADS * x.kv_heads);
         let computed = 4.0 * x.rows * padded * x.head_dim * seen / (compute * hardware.peak(x.math));
-        let fixed_us = latency_us + split_us * (1.0 + seen / 256.0).log2();
+        let fixed_us = latency_us + split_us * log2(1.0 + seen / 256.0);
         let started_us = x.rows * (kv_head_us * x.kv_heads + head_us * x.heads) / units * x.head_dim / 128.0;
         fixed_us * 1e-6 + blend(started_us * 1e-6, blend4(moved, computed), p)
     }
@@ -110,5 +111,6 @@ impl Form for DecodeAttentionForm {
 
 /// (a⁴ + b⁴)^¼.
 pub(super) fn blend4(a: f64, b: f64) -> f64 {
-    (a * a).hypot(b * b).sqrt()
+    let (a2, b2) = (a * a, b * b);
+    (a2 * a2 + b2 * b2).sqrt().sqrt()
 }

@@ -43,14 +43,9 @@ pub struct ExpertLayer {
 /// c_j(r) = ⌈R(r)·⌈N_j/128⌉/SMs⌉·SMs·2·r·128·(K_j + k₀)·(1 + c_t·(128/r − 1))/(e_c·P): whole waves of tiles.
 /// m_j = (A·N_j·K_j·w + N·(K_j·a + 2·N_j))/(e_b·B·(1 + (l − 1)·hit)): active weights once, activations.
 /// Q_l = N·(4H + 4gI + 4I) + 4TH local permutation, activation and sum; Q_k = T·k·(4H + 4gI + 4I) the same over
-/// all copies, remote ones included. Source: KERNELS section 1 (moe10).
+/// all copies, remote ones included. The tile rule bounds r from below. Source: KERNELS section 1 (moe10).
 #[derive(Debug, Clone, Copy)]
 pub struct GroupedGemm;
-
-impl GroupedGemm {
-    /// Position of the achieved share of memory bandwidth among the coefficients.
-    pub const MEMORY: usize = 1;
-}
 
 impl Form for GroupedGemm {
     type Input = ExpertLayer;
@@ -66,10 +61,12 @@ impl Form for GroupedGemm {
         Coefficient::new("routed_traffic", 0.1, 100.0, 3.0),
         Coefficient::new("experts_us", 0.01, 60.0, 0.5),
         Coefficient::new("cache", 1.0, 6.0, 1.5),
+        Coefficient::choice("tile_rule", &[1.0, 2.0, 3.0]),
     ];
 
     fn seconds(c: &[f64], x: &ExpertLayer, hardware: &Hardware) -> f64 {
-        let &[compute, memory, latency, p, prologue, tile_loss, local, routed, per_expert, cache] = c else {
+        let &[compute, memory, latency, p, prologue, tile_loss, local, routed, per_expert, cache, rule] = c
+        else {
             return f64::NAN;
         };
         let up = if x.gated { 2.0 * x.intermediate } else { x.intermediate };
@@ -81,7 +78,8 @@ impl Form for GroupedGemm {
         });
         let sms = hardware.multiprocessors;
         let mut best = f64::INFINITY;
-        for (rows, tiles) in TILE_ROWS.into_iter().zip(x.tiles) {
+        let least = least_rows(rule, x);
+        for (rows, tiles) in TILE_ROWS.into_iter().zip(x.tiles).filter(|(rows, _)| *rows >= least) {
             let rate = compute * hardware.peak(x.math) / (1.0 + tile_loss * (128.0 / rows - 1.0));
             let multiply = products.map(|(n, k)| {
                 let blocks = tiles * (n / TILE_COLUMNS).ceil();
@@ -101,13 +99,31 @@ impl Form for GroupedGemm {
     }
 }
 
+/// Fewest rows of a tile that a kernel uses. By rule 1 it takes what is fastest; Triton's look their tiles up by
+/// size: rule 2 from 64 rows on where there are more tokens than experts held, rule 3 by the tokens alone.
+/// Source: the default tiles of vLLM's and SGLang's `fused_moe` (Apache-2.0), by version.
+fn least_rows(rule: f64, x: &ExpertLayer) -> f64 {
+    if rule < 1.5 {
+        0.0
+    } else if rule < 2.5 {
+        if x.tokens > x.local { 64.0 } else { 0.0 }
+    } else {
+        match x.tokens {
+            t if t > 512.0 => 128.0,
+            t if t > 96.0 => 64.0,
+            t if t > 32.0 => 32.0,
+            _ => 0.0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::spec::catalog::{self, Directories};
     use crate::work::{Router, Routing, RoutingTable};
 
-    const C: [f64; 10] = [0.6, 0.85, 30.0, 2.0, 200.0, 0.2, 2.0, 1.0, 1.0, 1.5];
+    const C: [f64; 11] = [0.6, 0.85, 30.0, 2.0, 200.0, 0.2, 2.0, 1.0, 1.0, 1.5, 1.0];
 
     fn hardware() -> Hardware {
         Hardware::of(&catalog::accelerator("h100-sxm", &Directories::default()).unwrap())
@@ -148,7 +164,7 @@ mod tests {
             math: DataType::Bf16,
             hit: 0.0,
         };
-        let c = [0.5, 0.5, 10.0, 1.0, 1.0, 1.0, 1.0, 1.0, 12.8, 2.0];
+        let c = [0.5, 0.5, 10.0, 1.0, 1.0, 1.0, 1.0, 1.0, 12.8, 2.0, 1.0];
         // k₀ = 1, c_t = 1: rows r lose 128/r, so all rows give the same wave: 132·2·128·128·(K + 1)/(0.5·989.4e12)
         let multiply = 132.0 * 2.0 * 128.0 * 128.0 * ((128.0 + 1.0) + (64.0 + 1.0)) / (0.5 * 989.4e12);
         // up 128·128·2 + 128·(128·2 + 256), down 128·64·2 + 128·(64·2 + 256) bytes at half of 3.35 TB/s
@@ -163,13 +179,18 @@ mod tests {
     #[test]
     fn never_falls_with_tokens_nor_below_the_roofline() {
         let hardware = hardware();
-        for ranks in [1, 8] {
+        for (ranks, rule) in [(1, 1.0), (8, 1.0), (1, 2.0), (8, 2.0), (1, 3.0)] {
+            let c = {
+                let mut c = C;
+                c[10] = rule;
+                c
+            };
             let router = Router { experts: 128, top_k: 8, ranks };
             let table = RoutingTable::new(router, Routing::Uniform);
             let mut before = 0.0;
             for step in 0..170 {
                 let x = layer(&table, &router, (f64::from(step) * 0.1).exp2());
-                let t = GroupedGemm::seconds(&C, &x, &hardware);
+                let t = GroupedGemm::seconds(&c, &x, &hardware);
                 let flops = 6.0 * x.copies * x.width * x.intermediate;
                 let bytes = 6.0 * x.active * x.width * x.intermediate;
                 assert!(t >= before && t > flops / hardware.peak(x.math) && t > bytes / hardware.bandwidth);

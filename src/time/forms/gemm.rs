@@ -1,5 +1,6 @@
 //! Dense matrix products.
 
+use super::power::power;
 use super::{Coefficient, Form, Hardware, blend};
 use crate::spec::DataType;
 
@@ -26,10 +27,28 @@ impl Gemm {
     }
 }
 
-/// t = t₀ + [(2MNK/(e_c·P))^p + ((M·K·a + N·K·w + 2MN)/(e_b·B))^p]^(1/p) + 3MK/(c_q·B).
+/// Tiles that outputs are cut into, rows by columns, largest first, with the share l of `small_tile_loss` that each
+/// has: (128/r + 128/c − 1.5)/2.
+const TILES: [(f64, f64, f64); 4] =
+    [(128.0, 256.0, 0.0), (128.0, 128.0, 0.25), (128.0, 64.0, 0.75), (64.0, 64.0, 1.25)];
+
+/// Outputs computed when tiles run in whole waves on all multiprocessors, with the tile that wastes least.
+fn whole_waves(x: &Gemm, tile_loss: f64, multiprocessors: f64) -> f64 {
+    let units = multiprocessors.max(1.0);
+    let outputs = |(rows, columns, loss): (f64, f64, f64)| {
+        let tiles = (x.m / rows).ceil() * (x.n / columns).ceil();
+        (tiles / units).ceil() * units * rows * columns * (1.0 + tile_loss * loss)
+    };
+    TILES.into_iter().map(outputs).fold(f64::INFINITY, f64::min)
+}
+
+/// t = t₀ + [(2MNK·w^g/(e_c·P))^p + ((M·K·a + N·K·w_b + 2MN)/(e_b·B))^p]^(1/p) + 3MK/(c_q·B).
 ///
-/// a and w are bytes per activation and weight; the last term quantises the activations (three bytes
-/// moved per element) and vanishes for c_q = 100. Source: KERNELS section 3 (soft5).
+/// w = min over tiles of ⌈⌈M/r⌉·⌈N/c⌉/SMs⌉·SMs·r·c·(1 + c_t·l)/(M·N): outputs computed when tiles of r × c run in whole
+/// waves, over outputs wanted; l how much a tile loses against the largest, in halves of 128/r + 128/c. g ≤ 1 keeps
+/// time from falling with M or N (0: perfect balance, 1: nothing shared between waves). a and w_b are bytes per
+/// activation and weight; the last term quantises the activations (three bytes moved per element) and vanishes for
+/// c_q = 100. Source: KERNELS section 3 (soft5, with the waves of wq8 and the tiles of tile9).
 #[derive(Debug, Clone, Copy)]
 pub struct SoftGemm;
 
@@ -50,12 +69,16 @@ impl Form for SoftGemm {
         Coefficient::new("latency_us", 0.5, 400.0, 4.0),
         Coefficient::new("blend", 1.0, 10.0, 2.0),
         Coefficient::new("quantise", 0.05, 100.0, 5.0),
+        Coefficient::new("wave", 0.01, 1.0, 0.3),
+        Coefficient::new("small_tile_loss", 1e-3, 2.0, 0.1),
     ];
 
     fn seconds(c: &[f64], x: &Gemm, hardware: &Hardware) -> f64 {
-        let &[compute, memory, latency_us, p, quantise] = c else { return f64::NAN };
+        let &[compute, memory, latency_us, p, quantise, wave, tile_loss] = c else { return f64::NAN };
         let flops = 2.0 * x.m * x.n * x.k;
         let bytes = x.m * x.k * x.math.bytes() + x.n * x.k * x.weights.bytes() + 2.0 * x.m * x.n;
+        let whole = whole_waves(x, tile_loss, hardware.multiprocessors) / (x.m * x.n);
+        let flops = flops * power(whole, wave);
         latency_us * 1e-6
             + blend(flops / (compute * hardware.peak(x.math)), bytes / (memory * hardware.bandwidth), p)
             + 3.0 * x.m * x.k / (quantise * hardware.bandwidth)

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::power::{ln, power};
+
 /// Factors on a grid over the logarithms of three sizes, multilinear between nodes and constant
 /// beyond the edges. Source: KERNELS section 3 (soft roofline × grid).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,7 +55,7 @@ impl Axes {
     /// Distance of two neighbours of an axis in the natural logarithm.
     #[must_use]
     pub fn step(&self, axis: usize) -> f64 {
-        (self.high[axis] / self.low[axis]).ln() / (self.nodes[axis] - 1) as f64
+        ln(self.high[axis] / self.low[axis]) / (self.nodes[axis] - 1) as f64
     }
 
     /// Index of a node.
@@ -69,7 +71,7 @@ impl Axes {
         let mut part = [0.0; 3];
         for axis in 0..3 {
             let last = self.nodes[axis] - 1;
-            let at = ((point[axis] / self.low[axis]).ln() / self.step(axis)).clamp(0.0, last as f64);
+            let at = (ln(point[axis] / self.low[axis]) / self.step(axis)).clamp(0.0, last as f64);
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped just above
             let node = (at.floor() as usize).min(last - 1);
             cell[axis] = node;
@@ -102,7 +104,7 @@ impl Grid {
             .iter()
             .map(|(index, weight)| weight * f64::from(self.log_per_mille.get(*index).copied().unwrap_or(0)))
             .sum();
-        (log * 1e-3).exp()
+        power(std::f64::consts::E, log * 1e-3)
     }
 }
 

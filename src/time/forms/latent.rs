@@ -2,6 +2,7 @@
 //! [`super::prefill_attention`]; decode reads the latent itself.
 
 use super::decode_attention::{blend4, hit};
+use super::power::log2;
 use super::prefill_attention::PrefillAttention;
 use super::{Coefficient, Form, Hardware};
 use crate::spec::DataType;
@@ -131,9 +132,8 @@ impl Form for LatentDecodeForm {
         let faster = if x.warm { 1.0 + (cache_speed - 1.0) * hit(cache, hardware) } else { 1.0 };
         let moved = (cache / (share * faster) + queries) / (memory * hardware.bandwidth);
         let computed = flops / (compute * hardware.peak(x.math) * share);
-        let fixed_us = latency_us
-            + row_us * x.rows * (1.0 + x.heads / 64.0)
-            + split_us * (1.0 + x.context / 256.0).log2();
+        let fixed_us =
+            latency_us + row_us * x.rows * (1.0 + x.heads / 64.0) + split_us * log2(1.0 + x.context / 256.0);
         fixed_us * 1e-6 + blend4(moved, computed)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::decode_attention::{blend4, hit};
 use super::latent::{LatentDecode, LatentDims};
+use super::power::log2;
 use super::{Coefficient, Form, Hardware, blend};
 use crate::spec::DataType;
 use crate::work::pairs;
@@ -127,7 +128,7 @@ impl Form for LatentDecodeModuleForm {
         let start_us = if x.projections.eager { latency_us } else { latency_us.min(GRAPH_US) };
         let fixed_us = start_us
             + row_us * core.rows * (1.0 + core.heads / 64.0)
-            + split_us * (1.0 + core.context / 256.0).log2();
+            + split_us * log2(1.0 + core.context / 256.0);
         fixed_us * 1e-6 + linear + absorbed + blend4(moved, computed)
     }
 }
