@@ -31,7 +31,12 @@ fn deployment() -> (StepClock, Scheduler, Pool) {
     };
     let estimator = Estimator::new(&question, &formats).expect("an estimator");
     let memory = occupancy(&model, &accelerator, &deployment).expect("memory");
-    let scheduler = Scheduler::of(deployment.engine, &memory.settings, estimator.timer().terms().request_ms);
+    let scheduler = Scheduler::of(
+        deployment.engine,
+        deployment.scheduling,
+        &memory.settings,
+        estimator.timer().terms().request_ms,
+    );
     let pool = Pool { tokens: Some(memory.kv_cache_tokens), block: 16, ..Pool::default() };
     (StepClock::new(estimator.timer().clone(), 1), scheduler, pool)
 }

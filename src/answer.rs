@@ -10,6 +10,7 @@ mod explain;
 mod interval;
 mod kernels;
 mod service;
+mod simulate;
 mod transfer;
 mod validate;
 
@@ -26,6 +27,7 @@ pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metr
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use service::Service;
+pub use simulate::{Demand, Goodput, Latencies, Rates, Saturation, Simulation, Usage, load_of, simulate};
 pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out};
 pub use validate::kernel_samples;
 pub use validate::{

@@ -15,6 +15,7 @@ mod meta;
 mod models;
 mod output;
 mod progress;
+mod simulate;
 mod validate;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -51,6 +52,8 @@ struct Cli {
 enum Command {
     /// TTFT, TPOT, E2E, throughput, memory and cost of one deployment.
     Estimate(Box<estimate::EstimateArgs>),
+    /// Requests over time: queueing, percentiles, goodput under limits; arrivals or a trace.
+    Simulate(Box<simulate::SimulateArgs>),
     /// The accelerator catalog.
     #[command(subcommand)]
     Gpus(gpus::GpusCommand),
@@ -108,6 +111,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Estimate(arguments) => estimate::run(&arguments, &context),
+        Command::Simulate(arguments) => simulate::run(&arguments, &context),
         Command::Gpus(command) => gpus::run(&command, &context),
         Command::Models(command) => models::run(&command, &context),
         Command::Memory(arguments) => memory::run(&arguments, &context),

@@ -13,6 +13,7 @@ mod markdown;
 mod memory;
 mod models;
 mod quantity;
+mod simulate;
 mod table;
 mod transfer;
 mod validate;
@@ -28,6 +29,7 @@ pub use gpus::{gpu, gpu_list};
 pub use memory::memory;
 pub use models::{model, model_list};
 pub use quantity::{bytes_gib, count, duration, number, percent, usd};
+pub use simulate::simulation;
 pub use validate::validation;
 pub use validate_samples::sample_validation;
 
@@ -68,6 +70,8 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// Rows of CSV as columns and cells, where they are not the items of `json`.
     pub records: Vec<Vec<(String, String)>>,
+    /// The answer in the layout of `vllm bench serve`, where it has one.
+    pub vllm: Option<String>,
     /// The whole answer in SI base units with `schema_version`; an array prints as JSON lines.
     pub json: serde_json::Value,
 }
@@ -85,6 +89,8 @@ pub enum Format {
     Csv,
     /// Markdown.
     Markdown,
+    /// The layout of `vllm bench serve`; a table where an answer has none.
+    Vllm,
 }
 
 impl Format {
@@ -97,6 +103,7 @@ impl Format {
             Self::Jsonl => json::render_lines(report),
             Self::Csv => csv::render(report),
             Self::Markdown => markdown::render(report),
+            Self::Vllm => report.vllm.clone().unwrap_or_else(|| table::render(report)),
         }
     }
 }

@@ -56,7 +56,7 @@ fn answered(line: &str) -> Value {
     }
     let mut absent = vec![];
     nulls(&answer, "", &mut absent);
-    let may_be_absent = ["/memory/reason", "/inputs/overrides/low_rank", "/cost"];
+    let may_be_absent = ["/memory/reason", "/inputs/overrides/low_rank", "/cost", "/provenance/defaults"];
     assert!(absent.iter().all(|at| may_be_absent.contains(&at.as_str())), "{line}: {absent:?}");
     let table = foretoken(line);
     let table = String::from_utf8(table.stdout).unwrap();

@@ -21,6 +21,8 @@ fn validator(name: &str) -> Validator {
         .unwrap()
         .add(format!("{BASE}gpus-show.json"), schema("gpus-show.json"))
         .unwrap()
+        .add(format!("{BASE}estimate.json"), schema("estimate.json"))
+        .unwrap()
         .prepare()
         .unwrap();
     jsonschema::options().with_registry(&registry).build(&schema(name)).unwrap()
@@ -93,10 +95,65 @@ fn estimates_keep_their_schema_and_identities() {
             identities(&check(&validator, &question), &question);
         }
     }
+    let rate = "estimate llama-3.1-8b --gpu h100-sxm --request-rate 10 --burstiness 0.5 --num-prompts 200";
+    identities(&check(&validator, rate), rate);
     let images = "estimate qwen2.5-vl-3b-instruct --gpu rtx-4090 --images 2 --image-size 640x480";
     let answer = check(&validator, images);
     assert!(number(&answer, "/inputs/input_len") > 1024.0 && number(&answer, "/latency/image_s") > 0.0);
     identities(&answer, images);
+}
+
+#[test]
+fn simulations_keep_their_schema() {
+    let validator = validator("simulate.json");
+    let traces = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/traces");
+    for load in [
+        "--concurrency 32 --length-ratio-min 0.8".to_owned(),
+        "--request-rate 8 --num-prompts 300 --input-dist lognormal:800,700 --output-dist uniform:10,400".to_owned(),
+        "--request-rate 2 --ramp-to 20 --num-prompts 300 --replicas 2 --router least-loaded --discipline srpt".to_owned(),
+        "--hourly-rates 1,5,2 --num-prompts 200 --ttft 300 --tpot 30 --percentile p90".to_owned(),
+        "--request-rate 5 --num-prompts 500 --ttft 300 --tpot 20 --find-rate".to_owned(),
+        format!("--trace {traces}/azure_conv_2023.csv"),
+        format!("--trace {traces}/azure_code_2023.csv --trace-speed 4 --ttft 1s"),
+        format!("--trace {traces}/mooncake_conversation.jsonl --replicas 2 --router prefix-aware"),
+    ] {
+        let answer = check(&validator, &format!("simulate llama-3.1-8b --gpu h100-sxm {load}"));
+        let get = |pointer: &str| number(&answer, pointer);
+        assert!(close(get("/completed_requests") + get("/rejected_requests"), get("/simulated_requests")));
+        let mean = |key: &str| get(&format!("/latency/{key}/mean"));
+        assert!(mean("ttft_s") > mean("queue_s") + mean("prefill_s"), "{load}");
+        for key in ["ttft_s", "tpot_s", "itl_s", "e2e_s", "queue_s"] {
+            let [a, b, c, d] = ["p50", "p90", "p95", "p99"].map(|p| get(&format!("/latency/{key}/{p}")));
+            assert!(a <= b && b <= c && c <= d, "{load}: {key}");
+        }
+    }
+    let cached = check(
+        &validator,
+        &format!("simulate llama-3.1-8b --gpu h100-sxm --trace {traces}/mooncake_conversation.jsonl"),
+    );
+    assert!(number(&cached, "/utilization/prefix_hit_share") > 0.01);
+}
+
+/// `estimate` of a loop is the simulation's mean.
+#[test]
+fn estimate_and_simulate_agree() {
+    for load in [
+        "--concurrency 48 --length-ratio-min 0.8 --input-len 2000 --output-len 300",
+        "--request-rate 9 --num-prompts 700 --input-len 600 --output-len 200 --seed 4",
+        "--concurrency 16 --engine sglang --prefix-len 512",
+    ] {
+        let of = |command: &str| answer(&format!("{command} llama-3.1-8b --gpu h100-sxm {load}"));
+        let (estimated, simulated) = (of("estimate"), of("simulate"));
+        for key in ["ttft_s", "queue_s", "prefill_s", "tpot_s", "itl_s", "e2e_s", "normalized_s"] {
+            let one = number(&estimated, &format!("/latency/{key}"));
+            let other = number(&simulated, &format!("/latency/{key}/mean"));
+            assert!(close(one, other), "{load}: {key} {one} {other}");
+        }
+        for key in ["requests_per_s", "output_tokens_per_s", "total_tokens_per_s"] {
+            let of = |value: &Value| number(value, &format!("/throughput/{key}"));
+            assert!(close(of(&estimated), of(&simulated)), "{load}: {key}");
+        }
+    }
 }
 
 fn identities(answer: &Value, question: &str) {

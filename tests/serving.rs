@@ -29,7 +29,12 @@ fn deployed(model: &str, engine: EngineKind, parallelism: Parallelism) -> (StepC
     };
     let estimator = Estimator::new(&question, &formats).unwrap();
     let memory = occupancy(&model, &accelerator, &deployment).unwrap();
-    let scheduler = Scheduler::of(deployment.engine, &memory.settings, estimator.timer().terms().request_ms);
+    let scheduler = Scheduler::of(
+        deployment.engine,
+        deployment.scheduling,
+        &memory.settings,
+        estimator.timer().terms().request_ms,
+    );
     (StepClock::new(estimator.timer().clone(), parallelism.pp), scheduler)
 }
 

@@ -114,7 +114,7 @@ fn what_cannot_be_compared_is_skipped_with_its_reason() {
         "2,vllm,no-such-model,h100-sxm,fp16,static,1,128,128,,,1000,,,,",
         "3,vllm,llama-3.1-8b,no-such-gpu,fp16,static,1,128,128,,,1000,,,,",
         "4,vllm,llama-3.1-8b,h100-sxm,q9,static,1,128,128,,,1000,,,,",
-        "5,vllm,llama-3.1-8b,h100-sxm,fp16,closed_loop,1,128,128,,,1000,,,,",
+        "5,vllm,llama-3.1-8b,h100-sxm,fp16,open_loop,1,128,128,,,1000,,,,",
         "6,vllm,llama-3.1-8b,h100-sxm,fp16,static,1,128,128,,,,,,,",
         "7,vllm,llama-3.1-8b,h100-sxm,fp16,static,1,,128,,,1000,,,,",
         "8,llamacpp,llama-3.1-8b,h100-sxm,,static,1,128,128,,,1000,,,,",
@@ -127,7 +127,7 @@ fn what_cannot_be_compared_is_skipped_with_its_reason() {
         "no-such-model",
         "no-such-gpu",
         "q9",
-        "closed_loop",
+        "open_loop",
         "nothing measured",
         "input_len",
         "file type",
@@ -136,6 +136,21 @@ fn what_cannot_be_compared_is_skipped_with_its_reason() {
     }
     let rows: f64 = (0..reasons.len()).map(|i| number(&found, &format!("/skipped/{i}/count"))).sum();
     assert_eq!(rows, 8.0);
+}
+
+/// Closed loops of InferenceMAX (Apache-2.0): simulated with the settings it was launched with.
+#[test]
+fn closed_loops_are_simulated() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/measured/closed_loop.csv");
+    let found = answer(&["validate", file, "--by", "engine"]);
+    keeps_schema(&found, "validate.json");
+    assert_eq!(number(&found, "/predicted") + 1.0, number(&found, "/rows"));
+    assert!(found["skipped"][0]["reason"].as_str().unwrap().starts_with("flagged"));
+    assert_eq!(found["groups"].as_array().unwrap().len(), 3);
+    for (metric, most) in [("tpot_s", 15.0), ("e2e_s", 15.0), ("ttft_s", 50.0)] {
+        let error = number(&found, &format!("/metrics/{metric}/median_ape"));
+        assert!(error < most, "{metric}: {error}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use loops::is_alone;
 
 pub use estimator::{Counted, Estimator};
 pub use latency::Latency;
+pub(super) use loops::outcome_warnings;
 pub use loops::traffic;
 pub use provenance::{DefaultKernels, Provenance};
 
@@ -255,8 +256,8 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     if options.overrides.low_rank == Some(0) {
         return Err(SpecError::Usage("--low-rank must be at least 1".into()).into());
     }
-    check_workload(asked)?;
     let workload = &asked.at_mean();
+    check_workload(workload)?;
     let formats = Formats::resolve(model, deployment, accelerator)?;
     let estimator = Estimator::new(question, &formats)?;
     let memory = occupancy(model, accelerator, deployment)?;
@@ -427,6 +428,49 @@ fn resolve_images(question: &Question<'_>) -> Result<Workload, SpecError> {
         workload.input_len += u64::from(images.count) * vision.tokens(images.width, images.height);
     }
     Ok(workload)
+}
+
+/// What every answer about a loop says of its deployment.
+pub(super) struct Described {
+    pub estimator: Estimator,
+    pub inputs: Inputs,
+    pub warnings: Vec<String>,
+}
+
+impl Described {
+    /// What is known of the error of a simulation's latencies, and where its numbers come from.
+    pub(super) fn regime(
+        &self,
+        question: &Question<'_>,
+        latency: &Latency,
+        rows: f64,
+    ) -> (Regime, Provenance) {
+        let load = Load::Concurrency(rows.round().max(1.0) as u32);
+        let shown = Workload { load, ..question.workload.at_mean() };
+        let kernel_shares = self.estimator.shares(&shown, 1.0);
+        let regime = Regime {
+            engine: question.deployment.engine.kind,
+            shares: shares(&kernel_shares, latency),
+            measured: self.estimator.engine_spread(latency),
+            judged: self.estimator.default_spread(),
+            closed_loop: true,
+        };
+        (regime, provenance::provenance(question, &self.estimator, &kernel_shares))
+    }
+}
+
+/// Makes the deployment of a question ready for a simulation.
+///
+/// # Errors
+/// When the deployment cannot run the model.
+pub(super) fn described(question: &Question<'_>) -> Result<Described, MemoryError> {
+    check_workload(&question.workload.at_mean())?;
+    let formats = Formats::resolve(question.model, question.deployment, question.accelerator)?;
+    let estimator = Estimator::new(question, &formats)?;
+    let mut warnings = question.model.warnings.clone();
+    warnings.extend(formats.warnings.iter().cloned());
+    warnings.extend(estimator.engine_warning().map(str::to_owned));
+    Ok(Described { inputs: inputs(question, question.workload, &formats, &estimator), warnings, estimator })
 }
 
 fn inputs(question: &Question<'_>, asked: &Workload, formats: &Formats, estimator: &Estimator) -> Inputs {

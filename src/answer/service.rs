@@ -32,7 +32,12 @@ impl Service {
         let Question { model, accelerator, deployment, .. } = *question;
         let p = deployment.parallelism;
         let timer = estimator.timer();
-        let mut scheduler = Scheduler::of(deployment.engine, &memory.settings, timer.terms().request_ms);
+        let mut scheduler = Scheduler::of(
+            deployment.engine,
+            deployment.scheduling,
+            &memory.settings,
+            timer.terms().request_ms,
+        );
         // a pipeline's step holds a micro-batch in every stage
         scheduler.token_budget = scheduler.token_budget.saturating_mul(p.pp);
         let tokens = kv_cache_tokens_at(model, accelerator, deployment, length)?;

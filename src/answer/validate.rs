@@ -7,6 +7,7 @@ mod kernel_samples;
 mod metrics;
 mod names;
 mod quantity;
+mod recipe;
 mod row;
 mod sample_operator;
 mod samples;

@@ -15,6 +15,8 @@ enum FormatArg {
     Jsonl,
     Csv,
     Md,
+    /// As `vllm bench serve` prints it (simulate).
+    Vllm,
 }
 
 impl From<FormatArg> for Format {
@@ -25,6 +27,7 @@ impl From<FormatArg> for Format {
             FormatArg::Jsonl => Self::Jsonl,
             FormatArg::Csv => Self::Csv,
             FormatArg::Md => Self::Markdown,
+            FormatArg::Vllm => Self::Vllm,
         }
     }
 }
@@ -64,6 +67,12 @@ impl Output {
             }
         }
         let format = if self.json { Format::Json } else { self.format.into() };
+        if format == Format::Vllm && report.vllm.is_none() {
+            return Err(crate::spec::SpecError::Usage(
+                "--format vllm is a layout of simulate; use table".into(),
+            )
+            .into());
+        }
         if format != Format::Json && format != Format::Jsonl {
             for warning in &report.warnings {
                 to_stderr(&format!("warning: {warning}"));

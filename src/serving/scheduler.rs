@@ -4,7 +4,7 @@
 //! `PyExecutor._waiting_requests` and `_balance_adp_requests`; SGLang `SchedulerRecvSkipper`,
 //! `PrefillAdder` and `get_next_batch_to_run`; llama.cpp `server_context::update_slots`.
 
-use crate::spec::deployment::Version;
+use crate::spec::deployment::{SchedulingFlags, Version};
 use crate::spec::{Engine, EngineDefaults, EngineKind};
 
 /// Who goes first into a step.
@@ -88,7 +88,7 @@ impl Scheduler {
     /// older than the versions modelled here. TensorRT-LLM runs whole prompts unless they are longer than
     /// its token budget.
     #[must_use]
-    pub fn of(engine: Engine, settings: &EngineDefaults, request_ms: f64) -> Self {
+    pub fn of(engine: Engine, flags: SchedulingFlags, settings: &EngineDefaults, request_ms: f64) -> Self {
         let base = Self {
             order: Order::DecodeFirst,
             discipline: Discipline::Fcfs,
@@ -98,12 +98,12 @@ impl Scheduler {
             max_model_len: settings.max_model_len,
             admission: Admission::Prompt,
             overlapped: false,
-            receive_interval: 1,
-            batch_wait: None,
-            rank_balance: None,
+            receive_interval: flags.receive_interval.unwrap_or(1).max(1),
+            batch_wait: flags.batch_wait.map(|(iterations, ratio)| BatchWait { iterations, ratio }),
+            rank_balance: flags.rank_wait,
             intake_s: 1e-3 * request_ms,
         };
-        match engine.kind {
+        let mut scheduler = match engine.kind {
             EngineKind::Vllm => Self {
                 overlapped: engine.version >= Version(0, 14),
                 chunked: settings.chunked_prefill,
@@ -119,6 +119,8 @@ impl Scheduler {
             EngineKind::Llamacpp => Self { admission: Admission::Whole, ..base },
             EngineKind::Transformers => Self { order: Order::Static, admission: Admission::Whole, ..base },
             EngineKind::Ideal => base,
-        }
+        };
+        scheduler.overlapped = flags.asynchronous.unwrap_or(scheduler.overlapped);
+        scheduler
     }
 }

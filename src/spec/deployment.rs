@@ -185,6 +185,21 @@ pub struct Deployment {
     pub enforce_eager: bool,
     /// Weights kept in host memory, in bytes per accelerator: read over the host link in every step.
     pub cpu_offload_bytes: f64,
+    /// How the scheduler was told to work.
+    pub scheduling: SchedulingFlags,
+}
+
+/// Flags of the engines' schedulers; `None` means the default of engine and version.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct SchedulingFlags {
+    /// Iterations are decided while the one before runs (vLLM's `--async-scheduling`).
+    pub asynchronous: Option<bool>,
+    /// Decode iterations between two looks at what has arrived (SGLang's `--scheduler-recv-interval`).
+    pub receive_interval: Option<u32>,
+    /// TensorRT-LLM's `batch_wait_timeout_iters` and `batch_wait_max_tokens_ratio`.
+    pub batch_wait: Option<(u32, f64)>,
+    /// TensorRT-LLM's `attention_dp_config.timeout_iters`, with `enable_balance`.
+    pub rank_wait: Option<u32>,
 }
 
 impl Deployment {
@@ -204,6 +219,7 @@ impl Deployment {
             gpu_memory_utilization: None,
             enforce_eager: false,
             cpu_offload_bytes: 0.0,
+            scheduling: SchedulingFlags::default(),
         }
     }
 }

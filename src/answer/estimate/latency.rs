@@ -86,7 +86,7 @@ impl Latency {
     }
 
     /// Means over the requests of a simulation.
-    pub(super) fn simulated(metrics: &Metrics) -> Self {
+    pub(in crate::answer) fn simulated(metrics: &Metrics) -> Self {
         Self {
             ttft_s: metrics.ttft.mean(),
             queue_s: metrics.queue.mean(),

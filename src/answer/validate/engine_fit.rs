@@ -106,6 +106,9 @@ pub fn fit_engine(
 }
 
 fn ready(asking: &Asking<'_>, engine: EngineKind) -> Result<Ready, String> {
+    if !matches!(asking.asked.workload.load, crate::spec::Load::StaticBatch(_)) {
+        return Err("a closed loop: engine terms are fitted to static batches".into());
+    }
     let kind = asking.deployment.engine.kind;
     if kind != engine {
         return Err(format!("engine {}", kind.name()));

@@ -33,7 +33,7 @@ impl Known {
         directories: &Directories,
     ) -> Result<Self, SpecError> {
         let mut known = Self { engines: directories.engines.clone(), ..Self::default() };
-        for row in rows.filter(|r| r.text("mode") == "static") {
+        for row in rows.filter(|r| matches!(r.text("mode"), "static" | "closed_loop")) {
             let (model, gpu) = (row.text("model"), row.text("gpu"));
             if !known.models.contains_key(model) {
                 known.models.insert(model.to_owned(), model_of(model, directories));
@@ -178,9 +178,11 @@ pub(super) fn stored(row: MeasuredRow<'_>, engine: EngineKind, model: &ModelSpec
         },
     };
     // a checkpoint that is quantised itself keeps its experts (gpt-oss as "F16" has them in MXFP4)
-    let native = [TensorClass::Experts, TensorClass::Mlp]
-        .iter()
-        .any(|class| model.checkpoint.format(*class) == data_type);
+    // and "fp8" of one that is in blocks of FP8 means these
+    let native = [TensorClass::Experts, TensorClass::Mlp].iter().any(|class| {
+        let own = model.checkpoint.format(*class);
+        own == data_type || (own == DataType::Fp8Block && data_type == DataType::Fp8)
+    });
     Ok(match data_type {
         DataType::Fp32 | DataType::Bf16 | DataType::Fp16 => {
             Stored { data_type: Some(data_type), quantization: None }
@@ -194,7 +196,7 @@ pub(super) fn stored(row: MeasuredRow<'_>, engine: EngineKind, model: &ModelSpec
 
 /// Engine versions of published results whose rows name none, by the source column. The reason says what
 /// the version follows from.
-const PUBLISHED: [(&str, EngineKind, Version, &str); 6] = [
+const PUBLISHED: [(&str, EngineKind, Version, &str); 8] = [
     (
         "argonne",
         EngineKind::Vllm,
@@ -209,6 +211,8 @@ const PUBLISHED: [(&str, EngineKind, Version, &str); 6] = [
     ),
     ("prem", EngineKind::Vllm, Version(0, 2), "prem benchmarks, end of 2023: the release of that time"),
     ("prem", EngineKind::Trtllm, Version(0, 6), "prem benchmarks, end of 2023: the release of that time"),
+    ("inferencex_agg", EngineKind::Vllm, Version(0, 10), "InferenceMAX, autumn of 2025: vllm-openai v0.10.2"),
+    ("inferencex_agg", EngineKind::Trtllm, Version(1, 1), "InferenceMAX, autumn of 2025: release 1.1.0rc2"),
     (
         "mlc_perf_bench",
         EngineKind::Vllm,

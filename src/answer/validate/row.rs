@@ -3,10 +3,12 @@
 use serde::Serialize;
 
 use super::names::{Known, engine_of, stored};
-use super::{MeasuredRow, Quantity};
+use super::{MeasuredRow, Quantity, recipe};
 use crate::answer::{Estimate, Interval, Kernels, Options, Question, estimate};
 use crate::spec::model::{LayerGroup, Mixer};
-use crate::spec::{Accelerator, Deployment, ModelSpec, Parallelism, SpecError, Workload, check_deployment};
+use crate::spec::{
+    Accelerator, Deployment, Load, ModelSpec, Parallelism, SpecError, Workload, check_deployment,
+};
 
 /// A run that is not compared.
 #[derive(Debug)]
@@ -64,14 +66,17 @@ impl Asked {
         if input == 0 && generated == 0 {
             return Ok(Err("no tokens: input_len and output_len are 0".into()));
         }
-        let mean = f64::midpoint(row.positive("length_ratio_min")?.unwrap_or(1.0).min(1.0), 1.0);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at most 1e9
-        let length = |nominal: u32| ((f64::from(nominal) * mean).round() as u64).max(1);
         let prefix = if generated == 0 { depth(row.text("note")) } else { 0 };
-        let workload = Workload {
-            prefix_len: prefix,
-            ..Workload::batch(prefix + length(input), length(generated), batch)
+        let spread = Workload {
+            length_ratio_min: row.positive("length_ratio_min")?.unwrap_or(1.0).min(1.0),
+            requests: row.whole("num_prompts", 1)?.map(u64::from),
+            ..Workload::batch(u64::from(input), u64::from(generated).max(1), batch)
         };
+        let workload = match row.text("mode") {
+            "closed_loop" => Workload { load: Load::Concurrency(batch), ..spread },
+            _ => Workload { requests: None, ..spread.at_mean() },
+        };
+        let workload = Workload { prefix_len: prefix, input_len: prefix + workload.input_len, ..workload };
         Ok(Ok(Self { batch, generated, workload }))
     }
 }
@@ -101,8 +106,14 @@ impl<'a> Asking<'a> {
     /// # Errors
     /// When a cell holds what its column cannot.
     pub(super) fn of(row: MeasuredRow<'_>, known: &'a Known) -> Result<Result<Self, String>, SpecError> {
-        if row.text("mode") != "static" {
-            return Ok(Err(format!("mode `{}`: only static batches are compared", row.text("mode"))));
+        if !matches!(row.text("mode"), "static" | "closed_loop") {
+            return Ok(Err(format!(
+                "mode `{}`: static batches and closed loops are compared",
+                row.text("mode")
+            )));
+        }
+        if !row.text("flag").is_empty() {
+            return Ok(Err(format!("flagged: {}", row.text("flag"))));
         }
         let asked = Asked::of(row)?;
         let parallelism = Parallelism {
@@ -121,6 +132,9 @@ impl<'a> Asking<'a> {
             if let Some(value) = row.positive(quantity.column())? {
                 measured.push((quantity, value * quantity.scale()));
             }
+        }
+        if let Ok(asked) = &asked {
+            measured.extend(end_to_end(asked, &measured));
         }
         Ok(Self::resolve(row, known, asked, parallelism, measured))
     }
@@ -141,13 +155,14 @@ impl<'a> Asking<'a> {
             "" | "auto" => None,
             text => Some(text.parse().map_err(|_| format!("kv_cache_dtype `{text}` is not known"))?),
         };
-        let deployment = Deployment {
+        let mut deployment = Deployment {
             parallelism,
             data_type: stored.data_type,
             quantization: stored.quantization,
             kv_cache_data_type,
             ..Deployment::single(engine)
         };
+        recipe::apply(row, &model.id, &asked.workload, &mut deployment);
         check_deployment(model, &deployment).map_err(|e| format!("refused: {e}"))?;
         keep_own_measurements(row, &asked, &mut measured);
         if measured.is_empty() {
@@ -201,6 +216,16 @@ pub(super) fn compare(row: MeasuredRow<'_>, known: &Known, by: &[String]) -> Res
         assumed: asking.assumed.clone(),
         private: !row.text("licence_note").is_empty(),
     })))
+}
+
+/// E2E = TTFT + (N − 1)·TPOT of a loop whose file has the parts only, with the mean N.
+fn end_to_end(asked: &Asked, measured: &[(Quantity, f64)]) -> Option<(Quantity, f64)> {
+    let get = |wanted| measured.iter().find(|(q, _)| *q == wanted).map(|m| m.1);
+    if matches!(asked.workload.load, Load::StaticBatch(_)) || get(Quantity::E2e).is_some() {
+        return None;
+    }
+    let output = asked.workload.at_mean().output_len as f64;
+    Some((Quantity::E2e, get(Quantity::Ttft)? + (output - 1.0) * get(Quantity::Tpot)?))
 }
 
 /// Drops what a row repeats or what its run has not got: rates of a prompt or of decoding alone are no

@@ -1,0 +1,138 @@
+//! How the engine of a measured run was launched, where its publication says so.
+
+use serde::Deserialize;
+use std::sync::LazyLock;
+
+use super::MeasuredRow;
+use crate::spec::{DataType, Deployment, EngineKind, Workload};
+
+/// Rows in flight at once.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Seqs {
+    Number(u32),
+    Named(Named),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Named {
+    /// As many as the run's concurrency.
+    Concurrency,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    engine: String,
+    model: Option<String>,
+    gpu: Option<String>,
+    weight_dtype: Option<String>,
+    input_len: Option<u64>,
+    output_len: Option<u64>,
+    tp_below: Option<u32>,
+    ranks: Option<bool>,
+    concurrency_from: Option<u32>,
+    max_num_seqs: Option<Seqs>,
+    max_num_batched_tokens: Option<u32>,
+    tokens_like_prompt: Option<u32>,
+    kv_cache_dtype: Option<DataType>,
+    asynchronous: Option<bool>,
+    receive_interval: Option<u32>,
+    batch_wait: Option<(u32, f64)>,
+    rank_wait: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[allow(dead_code)] // the version of the file's form; a test reads it
+    schema: u32,
+    #[serde(rename = "rule")]
+    rules: Vec<Rule>,
+}
+
+static INFERENCEX: LazyLock<File> = LazyLock::new(|| {
+    // a test holds that the embedded file is sound
+    toml::from_str(include_str!("../../../calibration/recipes/inferencex.toml")).unwrap_or_default()
+});
+
+/// Tokens beyond prompt and output that the harness lets a request have (`--max-model-len`).
+const SPARE_TOKENS: u64 = 256;
+
+/// Sets what the publication of a row says of its launch. Rows that name no source are taken to come from the
+/// harness whose columns they have.
+pub(super) fn apply(row: MeasuredRow<'_>, model: &str, workload: &Workload, deployment: &mut Deployment) {
+    let source = row.text("source");
+    if !(source.is_empty() || source.starts_with("inferencex")) {
+        return;
+    }
+    let concurrency = match workload.load {
+        crate::spec::Load::Concurrency(n) => n,
+        _ => return,
+    };
+    deployment.max_model_len = Some(workload.input_len + workload.output_len + SPARE_TOKENS);
+    let p = deployment.parallelism;
+    for rule in &INFERENCEX.rules {
+        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|w| w == value);
+        let applies = rule.engine == deployment.engine.kind.name()
+            && rule.model.as_ref().is_none_or(|m| model.contains(m.as_str()))
+            && is(&rule.gpu, row.text("gpu"))
+            && is(&rule.weight_dtype, row.text("weight_dtype"))
+            && rule.input_len.is_none_or(|n| n == workload.input_len)
+            && rule.output_len.is_none_or(|n| n == workload.output_len)
+            && rule.tp_below.is_none_or(|n| p.tp < n)
+            && rule.ranks.is_none_or(|r| r == (p.dp > 1))
+            && rule.concurrency_from.is_none_or(|n| concurrency >= n);
+        if applies {
+            rule.set(concurrency, workload, deployment);
+        }
+    }
+}
+
+impl Rule {
+    fn set(&self, concurrency: u32, workload: &Workload, deployment: &mut Deployment) {
+        match &self.max_num_seqs {
+            Some(Seqs::Number(n)) => deployment.max_num_seqs = Some(*n),
+            Some(Seqs::Named(Named::Concurrency)) => deployment.max_num_seqs = Some(concurrency),
+            None => {}
+        }
+        if let Some(least) = self.tokens_like_prompt {
+            let input = u32::try_from(workload.input_len).unwrap_or(u32::MAX);
+            let tokens = concurrency.saturating_add(input).saturating_add(64).div_ceil(64).saturating_mul(64);
+            // versions before 1.2 had no smallest budget
+            let old = deployment.engine.kind == EngineKind::Trtllm
+                && deployment.engine.version < crate::spec::deployment::Version(1, 2);
+            deployment.max_num_batched_tokens = Some(if old { tokens } else { tokens.max(least) });
+        }
+        let set = |slot: &mut Option<u32>, value: Option<u32>| {
+            if value.is_some() {
+                *slot = value;
+            }
+        };
+        set(&mut deployment.max_num_batched_tokens, self.max_num_batched_tokens);
+        let flags = &mut deployment.scheduling;
+        set(&mut flags.receive_interval, self.receive_interval);
+        set(&mut flags.rank_wait, self.rank_wait);
+        flags.batch_wait = self.batch_wait.or(flags.batch_wait);
+        flags.asynchronous = self.asynchronous.or(flags.asynchronous);
+        if deployment.kv_cache_data_type.is_none() {
+            deployment.kv_cache_data_type = self.kv_cache_dtype;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_recipes_are_sound() {
+        assert_eq!(INFERENCEX.schema, 1);
+        assert!(INFERENCEX.rules.len() > 10);
+        for rule in &INFERENCEX.rules {
+            assert!(EngineKind::ALL.iter().any(|(_, name)| *name == rule.engine), "{rule:?}");
+            assert!(rule.max_num_batched_tokens.is_none() || rule.tokens_like_prompt.is_none(), "{rule:?}");
+        }
+    }
+}
