@@ -1,6 +1,7 @@
 //! From measurements to coefficients. Nothing here is needed to predict.
 
 mod attention;
+pub mod bootstrap;
 pub mod collective;
 pub mod cuda;
 pub mod decode_attention;

@@ -66,7 +66,7 @@ enum Command {
     Accuracy(accuracy::AccuracyArgs),
     /// Predicted against measured: errors over the rows of result files, and by group.
     Validate(validate::ValidateArgs),
-    /// Fit kernel times from operator samples; writes a calibration file.
+    /// Measure this machine, or fit recorded samples; writes a calibration file.
     Calibrate(calibrate::CalibrateArgs),
     /// The catalog of fitted kernel times.
     #[command(subcommand)]

@@ -1,6 +1,7 @@
 //! Answers on paper: one small file per output format. Nothing here computes.
 
 mod accuracy;
+mod calibrated;
 mod calibrations;
 mod csv;
 mod doctor;
@@ -20,7 +21,8 @@ mod validate;
 mod validate_samples;
 
 pub use accuracy::{accuracy, accuracy_document};
-pub use calibrations::{calibrated, calibrated_families, calibration, calibration_list};
+pub use calibrated::{Measuring, calibrated};
+pub use calibrations::{calibrated_families, calibration, calibration_list};
 pub use doctor::doctor;
 pub use engines::engine_fitted;
 pub use estimate::estimate;

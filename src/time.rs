@@ -10,6 +10,7 @@ pub mod ggml;
 mod hardware;
 mod kernel;
 mod line;
+pub mod measured;
 mod soft_roofline;
 mod step;
 mod trust;

@@ -83,6 +83,60 @@ fn samples_become_a_file_that_is_found() {
     assert_eq!(shown["classes"][0]["samples"], class["samples"]);
 }
 
+/// Without a driver nothing is tried: one line, exit code 4, at once.
+#[test]
+fn no_driver_is_said_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    if foretoken(home.path(), &["doctor"]).assert().get_output().status.success() {
+        return; // this machine has one
+    }
+    let start = std::time::Instant::now();
+    let assert = foretoken(home.path(), &["calibrate", "--device", "cuda:0"]).assert().code(4).stdout("");
+    assert!(start.elapsed().as_secs_f64() < 2.0);
+    let message = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    foretoken(home.path(), &["calibrate", "--device", "tpu"]).assert().code(2);
+}
+
+/// What a CPU measured is fitted to the same bytes again, found by its name, and answers.
+#[test]
+fn a_measured_cpu_answers() {
+    let home = tempfile::tempdir().unwrap();
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/probe/local-cpu.samples.csv");
+    let run = |arguments: &[&str]| {
+        let mut command = foretoken(home.path(), arguments);
+        command.env("FORETOKEN_HOME", home.path()).assert().success().get_output().stdout.clone()
+    };
+    let answer: Value =
+        serde_json::from_slice(&run(&["calibrate", "--from-samples", samples, "--json"])).unwrap();
+    let file = home.path().join("calibration/local-cpu.toml");
+    assert_eq!(answer["output"], file.to_str().unwrap());
+    assert_eq!(answer["questions"].as_array().unwrap().len(), 3);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let again = home.path().join("again.toml");
+    run(&["calibrate", "--from-samples", samples, "-o", again.to_str().unwrap()]);
+    assert_eq!(text, std::fs::read_to_string(&again).unwrap());
+    let estimate = [
+        "estimate",
+        "llama-3.2-1b",
+        "--gpu",
+        "local:cpu",
+        "--engine",
+        "llamacpp",
+        "--quantization",
+        "q8_0",
+        "--json",
+    ];
+    let tpot = |stdout: Vec<u8>| {
+        let answer: Value = serde_json::from_slice(&stdout).unwrap();
+        assert_eq!(answer["inputs"]["gpu"], "local-cpu");
+        answer["latency"]["tpot_s"].as_f64().unwrap()
+    };
+    let with = tpot(run(&estimate));
+    let without = tpot(run(&[&estimate[..], &["--no-calibration"]].concat()));
+    assert!(with > 0.0 && (with / without - 1.0).abs() > 1e-3, "{with} {without}");
+}
+
 #[test]
 fn embedded_calibrations_are_small_and_name_their_source() {
     for file in catalog::files(catalog::Kind::Calibrations, &Directories::default()).unwrap() {

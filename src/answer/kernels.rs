@@ -27,8 +27,17 @@ impl Kernels {
     pub fn in_force(accelerator: &Accelerator, directories: &Directories) -> Result<Option<Self>, SpecError> {
         let files = catalog::files(Kind::Calibrations, directories)?;
         if let Some(own) = files.iter().find(|f| f.header.id == accelerator.id) {
-            let embedded = matches!(own.text, std::borrow::Cow::Borrowed(_));
-            return Self::parse(own, if embedded { Trust::Fitted } else { Trust::Given }).map(Some);
+            if matches!(own.text, std::borrow::Cow::Borrowed(_)) {
+                return Self::parse(own, Trust::Fitted).map(Some);
+            }
+            let mut measured = Self::parse(own, Trust::Given)?;
+            // a run on the device knows its products and its memory; kernels of engines stay those of the tables
+            if measured.calibration.device.is_some()
+                && let Some(shipped) = Self::in_force(accelerator, &Directories::default())?
+            {
+                measured.calibration.merge(shipped.calibration);
+            }
+            return Ok(Some(measured));
         }
         let mut nearest: Option<(&CatalogFile, Trust, f64)> = None;
         for file in &files {

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
+use super::bootstrap::intervals;
 use super::fit::{FitError, Row, fit, mix, refit};
 use super::grid::fit_grid;
 use super::statistics::Errors;
@@ -88,6 +89,9 @@ pub fn fit_class_scored<F: Form>(
         || (0..FOLDS).into_par_iter().flat_map_iter(score).collect::<Vec<_>>(),
     );
     let errors = Errors::of(&pairs);
+    // recorded tables of thousands of rows know their coefficients; what they do not know is this machine
+    let measured = key.engine.starts_with("measured");
+    let intervals = if measured { intervals::<F>(&c, rows, hardware) } else { vec![] };
     let seconds = || rows.iter().map(|r| r.seconds * 1e6);
     Ok(Fitted {
         key,
@@ -98,5 +102,6 @@ pub fn fit_class_scored<F: Form>(
             .map_or([f64::INFINITY; 3], |e| [e.mape, e.median_ape, e.p90_ape])
             .map(|e| e.min(1e4)),
         range_us: [seconds().fold(f64::INFINITY, f64::min), seconds().fold(0.0, f64::max)],
+        intervals,
     })
 }

@@ -20,8 +20,16 @@ struct Operator {
     fit: Fit,
 }
 
+/// Tables of figures that no class of kernels is fitted to: they stand in the calibration as they were measured.
+fn figures(_: &Table, _: &Hardware, _: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
+    Ok(vec![])
+}
+
 /// Operators by their columns, the more particular first.
 const OPERATORS: &[Operator] = &[
+    Operator { name: "launch", columns: &["mode", "latency_us"], fit: figures },
+    Operator { name: "stream", columns: &["kind", "bytes", "threads"], fit: figures },
+    Operator { name: "sustained", columns: &["m", "dtype", "duration_s"], fit: figures },
     Operator { name: "gemm", columns: &["m", "n", "k", "dtype"], fit: gemm::fit },
     Operator { name: "quantise", columns: &["m", "k", "quant_dtype"], fit: quantise::fit },
     Operator {
@@ -76,7 +84,10 @@ pub fn operator(table: &Table) -> Option<&'static str> {
 }
 
 fn recognise(table: &Table) -> Option<&'static Operator> {
-    OPERATORS.iter().find(|o| table.has(o.columns))
+    match &table.operator {
+        Some(name) => OPERATORS.iter().find(|o| o.name == name),
+        None => OPERATORS.iter().find(|o| table.has(o.columns)),
+    }
 }
 
 /// Fits every class of every table into `calibration`, tables side by side. Of two tables with

@@ -6,14 +6,17 @@
 
 mod backend;
 mod benchmark;
+pub mod cpu;
 mod error;
 mod facts;
 mod measurement;
 mod progress;
 mod runner;
+mod sample_file;
 mod settings;
 mod statistics;
 mod stopping;
+mod summary;
 mod telemetry;
 
 pub use backend::{Backend, Prepared, Sample};
@@ -22,7 +25,9 @@ pub use error::ProbeError;
 pub use facts::DeviceFacts;
 pub use measurement::{Ending, Measurement};
 pub use runner::{Observer, Outcome, Runner, Silent, Skipped};
+pub use sample_file::{Origin, SampleFile};
 pub use settings::Settings;
 pub use statistics::{Summary, summarise};
 pub use stopping::{Cap, Duration, History, Precise, StableNoise, StoppingRule, Verdict};
+pub use summary::{accelerator, measured};
 pub use telemetry::{Telemetry, Throttle};

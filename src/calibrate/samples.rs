@@ -2,11 +2,12 @@
 //! which operator it is.
 
 use flate2::read::GzDecoder;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
 use super::fit::Row;
+use super::probe::SampleFile;
 use crate::spec::SpecError;
 use crate::time::calibration::ClassKey;
 
@@ -23,6 +24,8 @@ pub struct Table {
     pub file: String,
     /// Engine and version from the file's name (`vllm-0.24.0`), or `measured`.
     pub engine: String,
+    /// The operator, where the table says it in a column; else its columns tell.
+    pub operator: Option<String>,
     columns: BTreeMap<String, usize>,
     records: Vec<csv::StringRecord>,
 }
@@ -56,6 +59,50 @@ pub fn read_csv(path: &Path) -> Result<String, SpecError> {
 }
 
 impl Table {
+    /// Reads the tables of a file: one, or one an operator of a file that `calibrate` measured.
+    ///
+    /// # Errors
+    /// As [`Table::read`].
+    pub fn read_all(path: &Path) -> Result<Vec<Self>, SpecError> {
+        let text = read_csv(path)?;
+        if !text.starts_with('#') {
+            return Ok(vec![Self::read(path)?]);
+        }
+        let file = path.display().to_string();
+        Ok(Self::of_samples(&SampleFile::parse(&text, &file)?, &file))
+    }
+
+    /// The tables of a measured file, one an operator, in the order of its first rows.
+    #[must_use]
+    pub fn of_samples(samples: &SampleFile, file: &str) -> Vec<Self> {
+        let mut tables: Vec<Self> = vec![];
+        for row in &samples.rows {
+            let name = row.get("operator").map_or("", String::as_str);
+            if tables.iter().all(|t| t.operator.as_deref() != Some(name)) {
+                let columns: BTreeSet<&String> = samples
+                    .rows
+                    .iter()
+                    .filter(|r| r.get("operator").is_some_and(|o| o == name))
+                    .flat_map(BTreeMap::keys)
+                    .collect();
+                tables.push(Self {
+                    file: file.into(),
+                    engine: samples.origin.engine.clone(),
+                    operator: Some(name.into()),
+                    columns: columns.into_iter().enumerate().map(|(i, c)| (c.clone(), i)).collect(),
+                    records: vec![],
+                });
+            }
+            if let Some(table) = tables.iter_mut().find(|t| t.operator.as_deref() == Some(name)) {
+                let mut cells: Vec<(usize, &str)> =
+                    table.columns.iter().map(|(c, i)| (*i, row.get(c).map_or("", String::as_str))).collect();
+                cells.sort_unstable();
+                table.records.push(cells.into_iter().map(|(_, cell)| cell).collect());
+            }
+        }
+        tables
+    }
+
     /// Reads a table. The file's name may carry the engine: `<gpu>__<engine-version>__<operator>.csv.gz`.
     ///
     /// # Errors
@@ -85,7 +132,7 @@ impl Table {
             });
         }
         let records = reader.records().collect::<Result<_, _>>().map_err(syntax)?;
-        Ok(Self { file: file.into(), engine: engine.into(), columns, records })
+        Ok(Self { file: file.into(), engine: engine.into(), operator: None, columns, records })
     }
 
     /// True when the table has all these columns.

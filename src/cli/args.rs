@@ -232,7 +232,10 @@ impl DeploymentArgs {
         let name = self.model.as_deref().or(self.model_flag.as_deref()).unwrap_or_default();
         let model = catalog::model(name, directories)?;
         let (count, gpu) = catalog::parse_gpu_count(&self.gpu)?;
-        let accelerator = super::local::accelerator(gpu, directories)?;
+        let accelerator = match (&self.calibration, gpu) {
+            (Some(path), "local:cpu" | "local-cpu") => catalog::accelerator_of_calibration(path)?,
+            _ => super::local::accelerator(gpu, directories)?,
+        };
         let engine: Engine = match self.engine.as_str() {
             // a GGUF file is llama.cpp's unless another engine is asked for
             "vllm" if model.checkpoint.method.as_deref() == Some("gguf") => {

@@ -1,36 +1,59 @@
 //! `foretoken calibrate`.
 
+mod device;
+mod samples;
+
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::args::duration;
 use super::output::write_atomically;
 use super::{CliError, Context};
 use crate::answer::{MeasuredTable, engine_file, fit_engine, kernel_samples};
 use crate::calibrate::matvec::fit_families;
-use crate::calibrate::operators::fit_tables;
-use crate::calibrate::samples::Table;
+use crate::calibrate::probe::Class;
 use crate::report;
-use crate::spec::catalog::accelerator;
 use crate::spec::{Engine, EngineKind, SpecError};
-use crate::time::Hardware;
-use crate::time::calibration::Calibration;
+use crate::units::Seconds;
 
 /// Arguments of `calibrate`.
 #[derive(Debug, Args)]
+#[command(after_long_help = super::AFTER_HELP)]
 pub(super) struct CalibrateArgs {
-    /// Accelerator that the samples were taken on: catalog id or TOML file.
-    #[arg(
-        long,
-        visible_aliases = ["system", "hardware"],
-        value_name = "GPU",
-        required_unless_present = "from_results",
-        conflicts_with = "from_results"
-    )]
+    /// Measure this device: `cpu`, `cuda`, `cuda:1` [default without --from-samples: cuda if there is one, else cpu].
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["from_samples", "from_results"])]
+    device: Option<String>,
+    /// The short suite: a third of the time, wider intervals.
+    #[arg(long)]
+    quick: bool,
+    /// Only these classes of benchmarks: launch, bandwidth, gemm, gemv, attention, sustained, collective.
+    #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
+    only: Vec<Class>,
+    /// Most time for everything, like 60s; what is measured by then is used.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    budget: Option<Seconds>,
+    /// Threads of the CPU [default: all that this process may use].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Measure although other processes use the device.
+    #[arg(long)]
+    busy: bool,
+    /// Look for CUDA's libraries here too.
+    #[arg(long, value_name = "DIR")]
+    cuda_libraries: Vec<PathBuf>,
+    /// Go on with the samples file of a run that was stopped.
+    #[arg(long, value_name = "FILE", conflicts_with = "from_samples")]
+    resume: Option<PathBuf>,
+    /// Seed of the order in which benchmarks run.
+    #[arg(long, default_value = "1", value_name = "N")]
+    seed: u64,
+    /// Accelerator that recorded samples were taken on: catalog id or TOML file.
+    #[arg(long, visible_aliases = ["system", "hardware"], value_name = "GPU")]
     gpu: Option<String>,
     /// Tables of operator samples (.csv or .csv.gz); the columns say which operator, the name
-    /// `<gpu>__<engine-version>__<operator>.csv` whose kernels.
+    /// `<gpu>__<engine-version>__<operator>.csv` whose kernels. A samples file of this command is fitted again.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     from_samples: Vec<PathBuf>,
     /// Measured results (.csv or .csv.gz, as `validate` reads them): fits the terms of an engine, range of
@@ -47,15 +70,15 @@ pub(super) struct CalibrateArgs {
         default_value = "vllm"
     )]
     engine: Engine,
-    /// The file to write [default: <GPU>.toml or <ENGINE>.toml]; found by name in
-    /// $FORETOKEN_HOME/calibration, engine terms in $FORETOKEN_HOME/calibration/engines.
+    /// The calibration to write [default: in the user's directory, where it is found by its accelerator's name;
+    /// of recorded tables <GPU>.toml, of results <ENGINE>.toml here]. Samples of a measured device go beside it.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Where the samples come from and under which licence; stands in the file.
-    #[arg(long, default_value = "samples of the user")]
-    source: String,
-    /// When the samples were taken, like 2026-11-20; stands in the file. Today is not assumed: the same
-    /// samples give the same bytes.
+    #[arg(long)]
+    source: Option<String>,
+    /// When the samples were taken, like 2026-11-20; stands in the file. Of recorded tables today is not assumed: the
+    /// same samples give the same bytes.
     #[arg(long, value_parser = date)]
     date: Option<String>,
 }
@@ -81,42 +104,20 @@ pub(super) fn run(arguments: &CalibrateArgs, context: &Context) -> Result<(), Cl
     if !arguments.from_results.is_empty() {
         return from_results(arguments, context, start);
     }
-    if arguments.from_samples.is_empty() {
-        let usage = "this version does not measure the machine itself; give operator samples with \
-                     --from-samples FILE…, or measured results with --from-results FILE…";
+    if !arguments.from_samples.is_empty() {
+        return samples::run(arguments, context);
+    }
+    if arguments.gpu.is_some() && arguments.device.is_none() {
+        let usage = "--gpu names what recorded samples were taken on: give --from-samples FILE…, or --device cpu or \
+                     --device cuda:0 to measure this machine";
         return Err(SpecError::Usage(usage.into()).into());
     }
-    let accelerator = accelerator(arguments.gpu.as_deref().unwrap_or_default(), &context.directories)?;
-    let hardware = Hardware::of(&accelerator);
-    let tables =
-        arguments.from_samples.iter().map(|path| Table::read(path)).collect::<Result<Vec<_>, _>>()?;
-    let mut calibration = Calibration::new(&accelerator.id, &arguments.source);
-    calibration.date = arguments.date.clone().unwrap_or_default();
-    // draws on stderr, and only on a terminal
-    let bar = ProgressBar::new(tables.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} tables {elapsed} {msg}") {
-        bar.set_style(style);
-    }
-    bar.tick();
-    let refused = fit_tables(&tables, &hardware, &mut calibration, |table| {
-        bar.set_message(table.file.clone());
-        bar.inc(1);
-    });
-    bar.finish_and_clear();
-    let refused = refused?;
-    if calibration.classes().iter().all(|(_, list)| list.is_empty()) {
-        let why = refused.first().map_or_else(
-            || "the tables hold no data type that is known".to_owned(),
-            |r| format!("{} {} {}: {}", r.operator, r.key.engine, r.key.data_type, r.reason),
-        );
-        return Err(
-            SpecError::Usage(format!("no class could be fitted, and nothing was written: {why}")).into()
-        );
-    }
-    let path = arguments.output.clone().unwrap_or_else(|| PathBuf::from(file_name(&accelerator.id)));
-    write_atomically(&path, &calibration.to_toml())?;
-    let wall = start.elapsed().as_secs_f64();
-    context.output.print(&report::calibrated(&calibration, &refused, &path.display().to_string(), wall))
+    let device = match &arguments.device {
+        Some(device) => device,
+        None if crate::calibrate::cuda::driver::start().is_ok() => "cuda",
+        None => "cpu",
+    };
+    device::run(device, arguments, context)
 }
 
 fn from_results(arguments: &CalibrateArgs, context: &Context, start: Instant) -> Result<(), CliError> {
@@ -144,7 +145,10 @@ fn kernels_from_results(
     let (samples, skipped) = kernel_samples(tables, &context.directories)?;
     let bar = ProgressBar::new_spinner();
     bar.tick();
-    let families = fit_families(&samples, &arguments.source, &|family| bar.set_message(family.to_owned()));
+    let families =
+        fit_families(&samples, arguments.source.as_deref().unwrap_or("samples of the user"), &|family| {
+            bar.set_message(family.to_owned())
+        });
     bar.finish_and_clear();
     let families = families
         .map_err(|e| SpecError::Usage(format!("no family could be fitted, and nothing was written: {e}")))?;

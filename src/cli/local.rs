@@ -1,7 +1,5 @@
 //! `--gpu local`: the accelerator of this machine.
 
-use std::path::Path;
-
 use crate::machine::{Cpu, Driver};
 use crate::spec::catalog::{self, Directories, accelerator_of_driver};
 use crate::spec::{Accelerator, SpecError};
@@ -40,8 +38,9 @@ fn gpu(driver: &Driver, index: usize, directories: &Directories) -> Result<Accel
 
 /// The CPU as `calibrate --device cpu` has described it, else the catalog's entry of its name.
 fn cpu(directories: &Directories) -> Result<Accelerator, SpecError> {
-    if directories.hardware.iter().any(|d| Path::new(d).join("local-cpu.toml").is_file()) {
-        return catalog::accelerator("local-cpu", directories);
+    match catalog::accelerator("local-cpu", directories) {
+        Err(SpecError::Unknown { .. }) => {}
+        found => return found,
     }
     let model = Cpu::read().model;
     catalog::accelerator(&model, directories).map_err(|_| {

@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &ValidateArgs, context: &Context) -> Result<(), Cli
     };
     if let Some(gpu) = &arguments.gpu {
         let accelerator = accelerator(gpu, &context.directories)?;
-        let tables = read(&arguments.samples, Table::read)?;
+        let tables = read(&arguments.samples, Table::read_all)?.concat();
         let answer = validate_samples(&tables, &accelerator, &kernels, &context.directories)?;
         return context.output.print(&report::sample_validation(&answer));
     }

@@ -4,40 +4,12 @@ use serde_json::{Value, json};
 
 use super::{Report, Section, versioned};
 use crate::answer::Skipped;
-use crate::calibrate::operators::Refused;
 use crate::time::calibration::{Calibration, Fitted};
 use crate::time::ggml::Families;
 
 const HEADER: [&str; 9] =
     ["operator", "dtype", "engine", "kernel", "variant", "samples", "mean %", "median %", "p90 %"];
-const ERRORS: &str = "Errors are absolute percentage errors on shapes left out of the fit.";
-
-/// What was fitted, with what was refused as warnings.
-#[must_use]
-pub fn calibrated(calibration: &Calibration, refused: &[Refused], output: &str, wall_s: f64) -> Report {
-    let name = |r: &Refused| {
-        let parts = [r.operator, &r.key.engine, &r.key.data_type, &r.key.kernel, &r.key.variant];
-        parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(" ")
-    };
-    let refusal = |r: &Refused| {
-        json!({ "operator": r.operator, "dtype": r.key.data_type, "engine": r.key.engine,
-                "kernel": r.key.kernel, "variant": r.key.variant, "reason": r.reason.to_string() })
-    };
-    Report {
-        heading: vec![format!("{} written to {output}", calibration.gpu)],
-        sections: vec![table(calibration)],
-        footer: vec![ERRORS.into()],
-        warnings: refused.iter().map(|r| format!("{}: {}", name(r), r.reason)).collect(),
-        json: versioned(&json!({
-            "gpu": calibration.gpu,
-            "classes": classes(calibration),
-            "refused": refused.iter().map(refusal).collect::<Vec<_>>(),
-            "output": output,
-            "wall_s": wall_s,
-        })),
-        ..Report::default()
-    }
-}
+pub(super) const ERRORS: &str = "Errors are absolute percentage errors on shapes left out of the fit.";
 
 /// Kernels fitted to results, family by family, with the errors on what was left out.
 #[must_use]
@@ -140,7 +112,7 @@ pub fn calibration(calibration: &Calibration, file: &str) -> Report {
     }
 }
 
-fn table(calibration: &Calibration) -> Section {
+pub(super) fn table(calibration: &Calibration) -> Section {
     let mut section = Section::new("", &HEADER);
     for (operator, list) in calibration.classes() {
         for Fitted { key, samples, heldout_ape: [mape, median, p90], .. } in list {
@@ -160,7 +132,7 @@ fn table(calibration: &Calibration) -> Section {
     section
 }
 
-fn classes(calibration: &Calibration) -> Vec<Value> {
+pub(super) fn classes(calibration: &Calibration) -> Vec<Value> {
     let class = |operator: &str, f: &Fitted| {
         let [mape, median, p90] = f.heldout_ape;
         let [shortest, longest] = f.range_us;
@@ -170,6 +142,7 @@ fn classes(calibration: &Calibration) -> Vec<Value> {
             "heldout_median_ape": median, "heldout_p90_ape": p90, "coefficients": f.c,
             "grid_nodes": f.grid.as_ref().map(|g| g.axes.nodes),
             "sampled_s": [shortest * 1e-6, longest * 1e-6],
+            "coefficient_intervals": f.intervals,
         })
     };
     calibration.classes().into_iter().flat_map(|(o, list)| list.iter().map(move |f| class(o, f))).collect()

@@ -5,6 +5,7 @@ mod accelerators;
 mod directories;
 mod files;
 mod header;
+mod local;
 mod models;
 mod resolve;
 
@@ -12,4 +13,5 @@ pub use accelerators::{accelerator, accelerator_of_driver, accelerators, parse_g
 pub use directories::Directories;
 pub use files::{CatalogFile, Kind, files, read_text};
 pub use header::Header;
+pub use local::accelerator_of_calibration;
 pub use models::{model, models, read_model, short_id};

@@ -84,7 +84,7 @@ pub enum SpecError {
 
 impl SpecError {
     /// What a TOML reader said, in one line with the line number.
-    pub(super) fn toml(error: &toml::de::Error, text: &str, file: &str, format: &'static str) -> Self {
+    pub(crate) fn toml(error: &toml::de::Error, text: &str, file: &str, format: &'static str) -> Self {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or_else(String::new, |b| format!("line {}: ", b.matches('\n').count() + 1));
         Self::Syntax { file: file.into(), format, message: format!("{line}{}", error.message()) }

@@ -1,6 +1,6 @@
 //! The calibration of one accelerator: fitted coefficients by operator class, data type and engine.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 use super::CoefficientError;
@@ -12,7 +12,9 @@ use super::forms::latent::LatentDecodeForm;
 use super::forms::latent_module::{LatentDecodeModuleForm, LatentPrefillModuleForm};
 use super::forms::prefill_attention::PrefillAttentionForm;
 use super::forms::quantise::CachedPass;
-use super::forms::{Form, Grid};
+use super::forms::{Axes, Form, Grid};
+use super::measured::Measured;
+use crate::spec::Accelerator;
 
 /// Version of the file format.
 const SCHEMA: u32 = 1;
@@ -49,6 +51,8 @@ pub struct Fitted {
     pub heldout_ape: [f64; 3],
     /// Shortest and longest time sampled, in microseconds.
     pub range_us: [f64; 2],
+    /// 95 % intervals of the coefficients, all at once; none where samples are not of this machine.
+    pub intervals: Vec<[f64; 2]>,
 }
 
 /// What stands in a line of a class.
@@ -66,13 +70,33 @@ struct Line(
     usize,
     [f64; 3],
     [f64; 2],
-    #[serde(default)] Option<Grid>,
+    #[serde(default)] Option<More>,
 );
+
+/// What a line may hold beyond: a residual grid, the intervals of the coefficients.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct More {
+    nodes: Option<[usize; 3]>,
+    #[serde(default)]
+    low: [f64; 3],
+    #[serde(default)]
+    high: [f64; 3],
+    #[serde(default)]
+    log_per_mille: Vec<i16>,
+    #[serde(default)]
+    intervals: Vec<[f64; 2]>,
+}
 
 impl From<Line> for Fitted {
     fn from(line: Line) -> Self {
-        let Line(engine, data_type, kernel, variant, c, samples, heldout_ape, range_us, grid) = line;
-        Self { key: ClassKey { engine, data_type, kernel, variant }, c, grid, samples, heldout_ape, range_us }
+        let Line(engine, data_type, kernel, variant, c, samples, heldout_ape, range_us, more) = line;
+        let key = ClassKey { engine, data_type, kernel, variant };
+        let (grid, intervals) = more.map_or((None, vec![]), |m| {
+            let More { nodes, low, high, log_per_mille, intervals } = m;
+            (nodes.map(|nodes| Grid { axes: Axes { nodes, low, high }, log_per_mille }), intervals)
+        });
+        Self { key, c, grid, samples, heldout_ape, range_us, intervals }
     }
 }
 
@@ -86,16 +110,18 @@ impl Fitted {
             digits(&self.heldout_ape),
             digits(&self.range_us)
         );
+        let mut more = vec![];
         if let Some(Grid { axes, log_per_mille }) = &self.grid {
             let logs: Vec<String> = log_per_mille.iter().map(i16::to_string).collect();
-            let _ = write!(
-                out,
-                ",{{nodes={:?},low={:?},high={:?},log_per_mille=[{}]}}",
-                axes.nodes,
-                axes.low,
-                axes.high,
-                logs.join(",")
-            );
+            more.push(format!("nodes={:?},low={:?},high={:?}", axes.nodes, axes.low, axes.high));
+            more.push(format!("log_per_mille=[{}]", logs.join(",")));
+        }
+        if !self.intervals.is_empty() {
+            let pairs: Vec<String> = self.intervals.iter().map(|pair| digits(pair)).collect();
+            more.push(format!("intervals=[{}]", pairs.join(",")));
+        }
+        if !more.is_empty() {
+            let _ = write!(out, ",{{{}}}", more.join(","));
         }
         out + "]"
     }
@@ -146,6 +172,15 @@ pub struct Calibration {
     /// Collectives.
     #[serde(default)]
     pub collective: Vec<Fitted>,
+    /// Facts of the device that was measured; none for recorded tables.
+    #[serde(default)]
+    pub device: Option<toml::Table>,
+    /// Figures of that device beside the classes.
+    #[serde(default)]
+    pub measured: Option<Measured>,
+    /// The device as an accelerator, where no catalog has it.
+    #[serde(default)]
+    pub accelerator: Option<Accelerator>,
 }
 
 impl Calibration {
@@ -285,8 +320,25 @@ impl Calibration {
                 let _ = writeln!(out, "{class} = [\n{},\n]", lines.join(",\n"));
             }
         }
-        out
+        let tables = Tables {
+            device: self.device.as_ref(),
+            measured: self.measured.as_ref(),
+            accelerator: self.accelerator.as_ref(),
+        };
+        // plain numbers, texts and lists: TOML has them all
+        out + &toml::to_string(&tables).unwrap_or_default()
     }
+}
+
+/// What stands below the classes of a device that was measured.
+#[derive(Serialize)]
+struct Tables<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'a toml::Table>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<&'a Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accelerator: Option<&'a Accelerator>,
 }
 
 /// Coefficients of the form behind a class.
@@ -338,7 +390,10 @@ mod tests {
             samples: 100,
             heldout_ape: [5.61, 4.2, 12.0],
             range_us: [3.0, 60300.0],
+            intervals: vec![[0.7, 0.8]; 5],
         });
+        one.device = Some(toml::Table::from_iter([("name".to_owned(), "a card".into())]));
+        one.measured = Some(Measured { launch_us: Some(4.5), ..Measured::default() });
         let text = one.to_toml();
         let back = Calibration::from_toml(&text, "x.toml").unwrap();
         assert_eq!(back.to_toml(), text);

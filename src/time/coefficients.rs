@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::measured::Measured;
 use super::soft_roofline::{SoftRoofline, TwoRegime};
 use crate::spec::DataType;
 use crate::work::{Operator, Shape};
@@ -287,6 +288,31 @@ impl Coefficients {
             OperatorClass::Recurrent => &self.recurrent,
             OperatorClass::Elementwise | OperatorClass::Link => &self.elementwise,
         }
+    }
+
+    /// The same with what was measured of this very device: the cost of a launch, the share of the bandwidth that
+    /// copying reaches, and on a CPU, where no kernel is launched, the cost of sharing work out as the latency of all.
+    #[must_use]
+    pub fn measured(mut self, found: &Measured, bandwidth: f64, cpu: bool) -> Self {
+        if let Some(copy) = found.bandwidth_bytes_per_s.get("copy") {
+            self.elementwise.memory = (copy / bandwidth).clamp(0.01, 1.0);
+        }
+        if let Some(us) = found.launch_us {
+            self.host_launch_us = us;
+        }
+        if cpu {
+            let us = found.launch_us.unwrap_or(0.0);
+            for form in [
+                &mut self.experts,
+                &mut self.prefill_attention,
+                &mut self.decode_attention,
+                &mut self.recurrent,
+                &mut self.elementwise,
+            ] {
+                form.latency_us = us;
+            }
+        }
+        self
     }
 
     /// The same hardware without any loss: full peaks, no latencies, hard overlap.

@@ -54,6 +54,12 @@ impl Device {
         Self { ggml: Some(ggml), ..self }
     }
 
+    /// True when fitted kernel models are in force.
+    #[must_use]
+    pub fn is_tuned(&self) -> bool {
+        !self.tuned.is_empty()
+    }
+
     /// Where the coefficients came from.
     #[must_use]
     pub fn source(&self) -> &str {

@@ -14,14 +14,16 @@ use super::line::Bound;
 use crate::spec::{DataType, EngineKind};
 use crate::work::{Collective, Operator, Shape};
 
-/// Whose tables stand in for an engine's, best first. Kernels of llama.cpp are its own and in no table.
+/// Whose tables stand in for an engine's, best first. Kernels of llama.cpp on GPUs are its own and in no table; on a CPU
+/// the calibration measures their like.
 fn preference(engine: EngineKind) -> &'static [&'static str] {
     match engine {
         EngineKind::Vllm => &["measured", "vllm", "sglang", "trtllm"],
         EngineKind::Sglang => &["measured", "sglang", "vllm", "trtllm"],
         EngineKind::Trtllm => &["measured", "trtllm", "vllm", "sglang"],
         EngineKind::Transformers => &["measured", "vllm", "sglang"],
-        EngineKind::Llamacpp | EngineKind::Ideal => &[],
+        EngineKind::Llamacpp => &["measured-cpu"],
+        EngineKind::Ideal => &[],
     }
 }
 
@@ -93,6 +95,8 @@ fn gemm_names(weights: DataType, math: DataType) -> &'static [&'static str] {
         (DataType::Int8, DataType::Int8) => &["int8", "sq"],
         (DataType::Int8, DataType::Bf16 | DataType::Fp16) => &["int8_wo"],
         (DataType::Int4, DataType::Bf16 | DataType::Fp16) => &["int4_wo"],
+        (DataType::Fp32, DataType::Fp32) => &["float32"],
+        (DataType::Q8_0, DataType::Bf16 | DataType::Fp16) => &["q8_0"],
         _ => &[],
     }
 }

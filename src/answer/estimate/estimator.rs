@@ -88,6 +88,12 @@ impl Estimator {
         };
         let engines = Directories { engines: options.engines.clone(), ..Directories::default() };
         let choice = EngineChoice::in_force(deployment.engine, &engines)?;
+        if let Some(found) =
+            kernels.and_then(|k| k.calibration.measured.as_ref()).filter(|_| engine != EngineKind::Ideal)
+        {
+            let cpu = accelerator.architecture == "CPU";
+            coefficients = coefficients.measured(found, accelerator.memory_bandwidth().0, cpu);
+        }
         let plan = Plan::new(model, deployment, formats, options.overrides);
         let layers = f64::from(model.layer_count());
         let mut device = Device::with(accelerator, coefficients);
@@ -102,7 +108,9 @@ impl Estimator {
         }
         let p = deployment.parallelism;
         let mut spread = None;
-        if engine == EngineKind::Llamacpp {
+        // a CPU that was measured is known better than the family of its kernels
+        let measured = device.is_tuned();
+        if engine == EngineKind::Llamacpp && !measured {
             let flash = deployment.engine.flash_attention();
             let ggml =
                 Ggml::of(accelerator, Setting { flash, split: p.accelerators() > 1 }).map_err(broken)?;

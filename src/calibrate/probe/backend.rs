@@ -7,6 +7,11 @@ pub trait Backend {
     /// What the device is, as it stands in the calibration.
     fn facts(&self) -> &DeviceFacts;
 
+    /// Engine under which its samples are kept and fitted: predictions of every engine take `measured…` first.
+    fn engine(&self) -> &'static str {
+        "measured"
+    }
+
     /// Everything it can run, in any order; the runner chooses by class and shuffles. `quick` asks for a suite
     /// of about a third of the time.
     fn benchmarks(&self, quick: bool) -> Vec<Benchmark>;

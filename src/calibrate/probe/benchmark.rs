@@ -261,11 +261,12 @@ impl Benchmark {
         }
     }
 
-    /// One word for messages and progress: `gemm m=1 n=4096 k=4096 dtype=bfloat16`.
+    /// Its name in messages and progress, columns by name: `gemm dtype=bfloat16 k=4096 kernel=x m=1 n=4096`.
     #[must_use]
     pub fn label(&self) -> String {
         let cells = self.cells().into_iter().filter(|(_, text)| !text.is_empty());
-        let words: Vec<String> = cells.map(|(name, text)| format!("{name}={text}")).collect();
+        let mut words: Vec<String> = cells.map(|(name, text)| format!("{name}={text}")).collect();
+        words.sort_unstable();
         format!("{} {}", self.operator(), words.join(" "))
     }
 }
@@ -287,7 +288,7 @@ mod tests {
     #[test]
     fn names_and_columns() {
         let gemm = Benchmark::from(Work::Gemm { m: 8, n: 4096, k: 1024, dtype: "q8_0", kernel: "dot" });
-        assert_eq!(gemm.label(), "gemm m=8 n=4096 k=1024 dtype=q8_0 kernel=dot");
+        assert_eq!(gemm.label(), "gemm dtype=q8_0 k=1024 kernel=dot m=8 n=4096");
         assert_eq!(gemm.class(), Class::Gemv);
         assert_eq!(gemm.operations(), 2.0 * 8.0 * 4096.0 * 1024.0);
         assert_eq!("gemm".parse(), Ok(Class::Gemm));

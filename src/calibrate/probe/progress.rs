@@ -19,6 +19,9 @@ pub(super) struct Progress {
     telemetry: Vec<Telemetry>,
     slowed: usize,
     contended: usize,
+    /// Noise when it was last computed, and the number of samples at which it is due again.
+    noise: f64,
+    due: usize,
     /// Times of samples that others disturbed, kept in case there are no others.
     disturbed: Vec<f64>,
 }
@@ -45,7 +48,13 @@ impl Progress {
         }
         self.history.times.push(sample.each());
         self.telemetry.push(sample.telemetry);
-        self.history.noise.push(summarise(&self.history.times).map_or(f64::INFINITY, |s| s.noise()));
+        // sorting all samples after each would cost more than the samples: every sixteenth of them is often enough
+        let n = self.history.times.len();
+        if n >= self.due {
+            self.due = n + n.div_ceil(16);
+            self.noise = summarise(&self.history.times).map_or(f64::INFINITY, |s| s.noise());
+        }
+        self.history.noise.push(self.noise);
     }
 
     /// Asks the rules in turn.

@@ -1,5 +1,6 @@
 //! Measures benchmarks: in random order, in several visits, until a stopping rule ends each.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -72,12 +73,12 @@ impl<'a> Runner<'a> {
         Self { settings, stop, observer }
     }
 
-    /// Measures everything that the settings ask for, except what is in `known` from an earlier run. Errors end the
+    /// Measures everything that the settings ask for, except the labels in `known` from an earlier run. Errors end the
     /// run and are in the outcome, with what was measured before.
     #[must_use]
-    pub fn run(&self, backend: &mut dyn Backend, known: &[Benchmark]) -> Outcome {
+    pub fn run(&self, backend: &mut dyn Backend, known: &BTreeSet<String>) -> Outcome {
         let mut benchmarks = backend.benchmarks(self.settings.quick);
-        benchmarks.retain(|b| self.settings.wants(b) && !known.contains(b));
+        benchmarks.retain(|b| self.settings.wants(b) && !known.contains(&b.label()));
         let order = self.order(&benchmarks);
         let mut progress: Vec<Progress> = benchmarks.iter().map(|_| Progress::default()).collect();
         let mut outcome = Outcome::default();

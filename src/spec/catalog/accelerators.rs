@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::files::{CatalogFile, Kind, files, read_text};
 use super::resolve::resolve;
-use super::{Directories, Header};
+use super::{Directories, Header, local};
 use crate::spec::{Accelerator, SpecError};
 use crate::units::{Bytes, GIB};
 
@@ -19,6 +19,9 @@ const FIX: &str = "`foretoken gpus list` names all; a path to a TOML file is acc
 /// When the name is unknown or fits several entries, or the file cannot be read.
 pub fn accelerator(name: &str, directories: &Directories) -> Result<Accelerator, SpecError> {
     let name = name.trim();
+    if local::is_cpu(name) {
+        return local::cpu(directories);
+    }
     if name.contains(['/', '\\']) || Path::new(name).extension().is_some_and(|e| e == "toml") {
         return Accelerator::from_toml(&read_text(Path::new(name))?, name);
     }

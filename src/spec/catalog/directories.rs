@@ -20,13 +20,13 @@ pub struct Directories {
 }
 
 impl Directories {
-    /// `hardware/`, `models/`, `calibration/` and `calibration/engines/` of `$FORETOKEN_HOME` where they exist, and the
+    /// `hardware/`, `models/`, `calibration/` and `calibration/engines/` of the user's directory where they exist, and the
     /// Hugging Face cache as `huggingface_hub` finds it: `$HF_HUB_CACHE`, `$HF_HOME/hub`,
     /// `$XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`.
     #[must_use]
     pub fn from_environment() -> Self {
         let variable = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let home = variable("FORETOKEN_HOME");
+        let home = Self::home();
         let under = |name: &str| -> Vec<PathBuf> {
             home.iter().map(|h| h.join(name)).filter(|d| d.is_dir()).collect()
         };
@@ -41,6 +41,17 @@ impl Directories {
             engines: under("calibration/engines"),
             hf_caches: cache.into_iter().collect(),
         }
+    }
+
+    /// The user's directory: `$FORETOKEN_HOME` (empty: none), `$XDG_DATA_HOME/foretoken`, `~/.local/share/foretoken`.
+    #[must_use]
+    pub fn home() -> Option<PathBuf> {
+        let variable = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        if env::var_os("FORETOKEN_HOME").is_some() {
+            return variable("FORETOKEN_HOME");
+        }
+        let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
+        Some(data?.join("foretoken"))
     }
 
     /// The same with directories given by `--hardware-dir`, which win over the others.

@@ -1,0 +1,136 @@
+//! From samples to a calibration file: recorded tables, or what this machine has just measured.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::CalibrateArgs;
+use super::device::Place;
+use crate::answer::{Kernels, calibrated as answers};
+use crate::calibrate::operators::{Refused, fit_tables};
+use crate::calibrate::probe::{SampleFile, accelerator as device_of, measured};
+use crate::calibrate::samples::{Table, read_csv};
+use crate::cli::output::write_atomically;
+use crate::cli::{CliError, Context};
+use crate::report::{self, Measuring};
+use crate::spec::catalog::accelerator;
+use crate::spec::{Accelerator, SpecError};
+use crate::time::calibration::Calibration;
+use crate::time::{Hardware, Trust};
+
+/// Where the samples came from and where the calibration goes.
+pub(super) struct Made {
+    pub samples: Vec<String>,
+    pub output: PathBuf,
+    pub source: String,
+    pub start: Instant,
+}
+
+pub(super) fn run(arguments: &CalibrateArgs, context: &Context) -> Result<(), CliError> {
+    let start = Instant::now();
+    if let [path] = arguments.from_samples.as_slice()
+        && let Some(file) = measured_file(path)?
+    {
+        let output = Place::new(arguments, &file.origin.device.gpu)?.calibration;
+        let samples = vec![path.display().to_string()];
+        let source =
+            arguments.source.clone().unwrap_or("measured on this machine by `foretoken calibrate`".into());
+        return fitted(&file, Made { samples, output, source, start }, context);
+    }
+    let gpu = arguments.gpu.as_ref().ok_or_else(|| {
+        SpecError::Usage("--from-samples needs --gpu: the accelerator that the samples were taken on".into())
+    })?;
+    let accelerator = accelerator(gpu, &context.directories)?;
+    let tables =
+        arguments.from_samples.iter().map(|path| Table::read_all(path)).collect::<Result<Vec<_>, _>>()?;
+    let source = arguments.source.clone().unwrap_or("samples of the user".into());
+    let mut calibration = Calibration::new(&accelerator.id, &source);
+    calibration.date = arguments.date.clone().unwrap_or_default();
+    let refused = fit(&tables.concat(), &accelerator, &mut calibration)?;
+    if calibration.classes().iter().all(|(_, list)| list.is_empty()) {
+        let why = refused.first().map_or_else(
+            || "the tables hold no data type that is known".to_owned(),
+            |r| format!("{} {} {}: {}", r.operator, r.key.engine, r.key.data_type, r.reason),
+        );
+        return Err(
+            SpecError::Usage(format!("no class could be fitted, and nothing was written: {why}")).into()
+        );
+    }
+    let path = arguments.output.clone().unwrap_or_else(|| PathBuf::from(super::file_name(&accelerator.id)));
+    write_atomically(&path, &calibration.to_toml())?;
+    let wall = start.elapsed().as_secs_f64();
+    context.output.print(&report::calibrated(&calibration, &refused, &path.display().to_string(), wall, None))
+}
+
+/// A file that `calibrate` measured; none for a recorded table.
+fn measured_file(path: &std::path::Path) -> Result<Option<SampleFile>, SpecError> {
+    let text = read_csv(path)?;
+    if text.starts_with('#') {
+        SampleFile::parse(&text, &path.display().to_string()).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// Fits what a device measured, writes the calibration and says what it changes.
+pub(super) fn fitted(file: &SampleFile, made: Made, context: &Context) -> Result<(), CliError> {
+    let origin = &file.origin;
+    let known = accelerator(&origin.device.gpu, &crate::spec::catalog::Directories::default()).ok();
+    let own = known.is_none();
+    let accelerator = match known {
+        Some(accelerator) => accelerator,
+        None => device_of(file)?,
+    };
+    let before = Kernels::in_force(&accelerator, &context.directories).ok().flatten();
+    let tables = Table::of_samples(file, &made.samples.join(", "));
+    let mut calibration = Calibration::new(&origin.device.gpu, &made.source);
+    calibration.date.clone_from(&origin.date);
+    calibration.device = toml::Table::try_from(&origin.device).ok();
+    calibration.measured = Some(measured(file));
+    calibration.accelerator = own.then(|| accelerator.clone());
+    let refused = fit(&tables, &accelerator, &mut calibration)?;
+    if calibration.classes().iter().all(|(_, list)| list.is_empty()) {
+        return Err(CliError::Runtime(format!(
+            "{} samples are too few to fit any class, and no calibration was written; measure longer, or go on with \
+             --resume {}",
+            file.rows.len(),
+            made.samples.join(" ")
+        )));
+    }
+    write_atomically(&made.output, &calibration.to_toml())?;
+    let output = made.output.display().to_string();
+    let mut merged = calibration.clone();
+    if let Some(shipped) =
+        Kernels::in_force(&accelerator, &crate::spec::catalog::Directories::default()).ok().flatten()
+    {
+        merged.merge(shipped.calibration);
+    }
+    let after = Kernels { calibration: merged, trust: Trust::Given, file: output.clone() };
+    let measuring = Measuring {
+        peaks: accelerator.clone(),
+        compared: answers::compare(&tables, &accelerator)?,
+        questions: answers::questions(&accelerator, before.as_ref(), &after),
+        samples: made.samples,
+    };
+    let wall = made.start.elapsed().as_secs_f64();
+    context.output.print(&report::calibrated(&calibration, &refused, &output, wall, Some(&measuring)))
+}
+
+/// Fits tables with a progress bar, which draws on stderr and only on a terminal.
+fn fit(
+    tables: &[Table],
+    accelerator: &Accelerator,
+    calibration: &mut Calibration,
+) -> Result<Vec<Refused>, SpecError> {
+    let bar = ProgressBar::new(tables.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} tables {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar.tick();
+    let refused = fit_tables(tables, &Hardware::of(accelerator), calibration, |table| {
+        bar.set_message(table.file.clone());
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    refused
+}
