@@ -180,3 +180,44 @@ fn a_fault_while_recording_is_an_error_and_leaves_the_stream_whole() {
     let text = text(&output);
     assert!(output.status.success() && text.contains("cuLaunchKernel failed"), "{text}");
 }
+
+/// The whole way: measured on the fake card, fitted, written, said.
+#[test]
+fn calibrate_measures_fits_and_writes() {
+    let Some(fakes) = Fakes::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("h200-sxm.toml");
+    let mut command = assert_cmd::Command::cargo_bin("foretoken").unwrap();
+    command.env_clear().args([
+        "calibrate",
+        "--device",
+        "cuda:0",
+        "--quick",
+        "--only",
+        "gemm,bandwidth",
+        "--json",
+        "-o",
+    ]);
+    let run = fakes.on(command.arg(&output)).output().unwrap();
+    let error = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(run.status.success(), "{error}");
+    let answer: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let classes = answer["classes"].as_array().unwrap();
+    let bf16 = classes.iter().find(|c| c["operator"] == "gemm" && c["dtype"] == "bfloat16").unwrap();
+    // the fake's products follow a hard roofline, which the form holds to within its noise
+    assert!(bf16["heldout_median_ape"].as_f64().unwrap() < 2.0, "{bf16}");
+    assert!(output.is_file() && output.with_extension("samples.csv").is_file());
+}
+
+/// Without a driver one line says so, at once.
+#[test]
+fn calibrate_without_a_driver_ends_with_4() {
+    if foretoken::calibrate::cuda::driver::start().is_ok() {
+        return; // a machine with a GPU
+    }
+    let mut command = assert_cmd::Command::cargo_bin("foretoken").unwrap();
+    let run = command.env_clear().args(["calibrate", "--device", "cuda:0"]).output().unwrap();
+    let error = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(4), "{error}");
+    assert!(run.stdout.is_empty() && error.lines().count() == 1 && error.contains("driver"), "{error}");
+}
