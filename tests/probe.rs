@@ -40,17 +40,26 @@ fn fitted(file: &SampleFile) -> Calibration {
     calibration
 }
 
+/// Seeds: all 200 in an optimised build (`cargo test --release --test probe`), a tenth of them otherwise.
+const SEEDS: u64 = if cfg!(debug_assertions) { 20 } else { 200 };
+
 #[test]
 fn known_coefficients_lie_in_their_intervals() {
     let settings = Settings::quick();
-    let hits: Vec<[bool; 4]> = (0..200u64)
+    let hits: Vec<[bool; 6]> = (0..SEEDS)
         .into_par_iter()
         .map(|seed| {
             let mut device = FakeDevice::new(Truth::default(), seed);
             let outcome = run(&mut device, &Settings { seed, ..settings.clone() });
-            assert!(outcome.error.is_none() && outcome.skipped.is_empty());
+            assert!(
+                outcome.error.is_none() && outcome.skipped.is_empty(),
+                "{:?} {:?}",
+                outcome.error,
+                outcome.skipped.first()
+            );
             let class = fitted(&file(&device, &outcome)).gemm.remove(0);
-            std::array::from_fn(|i| {
+            // all but the quantisation of activations, which 16-bit products do not have
+            [0, 1, 2, 3, 5, 6].map(|i| {
                 let [low, high] = class.intervals[i];
                 assert!(low <= class.c[i] * 1.01 && class.c[i] <= high * 1.01, "{class:?}");
                 (low..=high).contains(&device.truth.gemm[i])
@@ -58,9 +67,9 @@ fn known_coefficients_lie_in_their_intervals() {
         })
         .collect();
     let all = hits.iter().filter(|h| h.iter().all(|x| *x)).count();
-    let each: Vec<usize> = (0..4).map(|i| hits.iter().filter(|h| h[i]).count()).collect();
-    println!("all four in their intervals in {all} of 200 seeds; one by one {each:?}");
-    assert!(all >= 180, "{all} of 200; one by one {each:?}");
+    let each: Vec<usize> = (0..6).map(|i| hits.iter().filter(|h| h[i]).count()).collect();
+    println!("all six in their intervals in {all} of {SEEDS} seeds; one by one {each:?}");
+    assert!(10 * all as u64 >= 9 * SEEDS, "{all} of {SEEDS}; one by one {each:?}");
 }
 
 #[test]
@@ -73,12 +82,12 @@ fn heat_that_is_reported_leaves_no_trace() {
         (total / outcome.measurements.len() as f64, slowed)
     };
     let (cold, none) = seconds(0.0, true);
-    let (reported, some) = seconds(0.4, true);
-    let (silent, _) = seconds(0.4, false);
+    let (reported, some) = seconds(0.8, true);
+    let (silent, _) = seconds(0.8, false);
     assert_eq!(none, 0);
     assert!(some > 100, "{some}");
     assert!((reported - cold).abs() < 0.005, "{reported} {cold}");
-    // the same heat unreported would show
+    // the same heat unreported shows: it is most of the samples, which no outlier rule removes
     assert!(silent - cold > 0.02, "{silent} {cold}");
 }
 
@@ -87,7 +96,7 @@ fn rules_stop_and_say_what_did_not_converge() {
     let mut quiet = FakeDevice::new(Truth { noise: 0.002, outliers: 0.0, hot: 0.0, ..Truth::default() }, 1);
     let outcome = run(&mut quiet, &Settings::full());
     assert!(outcome.measurements.iter().all(|m| m.ending.converged && m.ending.rule == "precise"));
-    let mut wild = FakeDevice::new(Truth { noise: 0.8, ..Truth::default() }, 1);
+    let mut wild = FakeDevice::new(Truth { noise: 2.5, ..Truth::default() }, 1);
     let outcome = run(&mut wild, &Settings::quick());
     assert!(outcome.measurements.iter().all(|m| !m.ending.converged && m.ending.rule == "cap"));
     let lost = FakeDevice::new(Truth { hot: 1.0, ..Truth::default() }, 1);

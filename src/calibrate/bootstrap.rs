@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::fit::{Row, refit};
+use super::fit::{Row, refit_closely};
 use crate::time::Hardware;
 use crate::time::forms::Form;
 
@@ -35,7 +35,7 @@ pub fn intervals<F: Form>(c: &[f64], rows: &[Row<F::Input>], hardware: &Hardware
             let mut random = fastrand::Rng::with_seed(seed);
             let drawn: Vec<_> =
                 (0..rows.len()).filter_map(|_| rows.get(random.usize(..rows.len())).copied()).collect();
-            refit::<F>(c, &drawn, hardware).ok()
+            refit_closely::<F>(c, &drawn, hardware).ok()
         })
         .collect();
     if fits.len() < 20 {

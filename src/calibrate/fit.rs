@@ -140,6 +140,19 @@ pub fn refit<F: Form>(
     Ok(polish::<F>(near.iter().map(|c| c.ln()).collect(), rows, hardware, FOLD_ROWS, FOLD_SETTLED).0)
 }
 
+/// As [`refit`], to the end: where the spread of refits counts, one that stops early would hide some of it.
+///
+/// # Errors
+/// As [`fit`].
+pub fn refit_closely<F: Form>(
+    near: &[f64],
+    rows: &[Row<F::Input>],
+    hardware: &Hardware,
+) -> Result<Vec<f64>, FitError> {
+    check::<F>(rows)?;
+    Ok(polish::<F>(near.iter().map(|c| c.ln()).collect(), rows, hardware, MOST_ROWS, SETTLED).0)
+}
+
 /// Descends over most of the rows; returns the coefficients and the loss.
 fn polish<F: Form>(
     start: Vec<f64>,

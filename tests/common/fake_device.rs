@@ -12,8 +12,8 @@ use foretoken::time::forms::gemm::{Gemm, SoftGemm};
 /// What the device is made of.
 #[derive(Clone)]
 pub struct Truth {
-    /// Coefficients of matrix products: compute, memory, latency, blend, quantise.
-    pub gemm: [f64; 5],
+    /// Coefficients of matrix products: compute, memory, latency, blend, quantise, wave, small tile loss.
+    pub gemm: [f64; 7],
     /// Cost of a launch in seconds.
     pub launch: f64,
     /// Bandwidth reached by copying, as a share of the datasheet's.
@@ -26,21 +26,18 @@ pub struct Truth {
     pub hot: f64,
     /// The heat is reported by the device.
     pub says_so: bool,
-    /// Rows are computed in tiles of so many.
-    pub tile: f64,
 }
 
 impl Default for Truth {
     fn default() -> Self {
         Self {
-            gemm: [0.75, 0.85, 4.0, 2.5, 100.0],
+            gemm: [0.75, 0.85, 4.0, 2.5, 100.0, 0.4, 0.2],
             launch: 3e-6,
             copy: 0.9,
             noise: 0.05,
             outliers: 0.02,
             hot: 0.1,
             says_so: true,
-            tile: 16.0,
         }
     }
 }
@@ -80,11 +77,8 @@ impl FakeDevice {
             }
             Work::Gemm { m, n, k, .. } => {
                 let (m, n, k) = (*m as f64, *n as f64, *k as f64);
-                let of = |m| {
-                    let input = Gemm { m, n, k, weights: DataType::Bf16, math: DataType::Bf16 };
-                    SoftGemm::seconds(&self.truth.gemm, &input, &self.hardware)
-                };
-                of((m / self.truth.tile).ceil() * self.truth.tile).max(of(m))
+                let input = Gemm { m, n, k, weights: DataType::Bf16, math: DataType::Bf16 };
+                SoftGemm::seconds(&self.truth.gemm, &input, &self.hardware)
             }
             _ => 1e-3,
         }
@@ -105,7 +99,7 @@ impl Backend for FakeDevice {
             Work::Launch { graph: false },
             Work::Stream { kind: Stream::Copy, bytes: 1 << 30, threads: 0 },
         ];
-        for m in [16, 32, 64, 128, 256, 512, 1024, 4096] {
+        for m in [1, 16, 64, 192, 256, 640, 1024, 4096] {
             for (n, k) in
                 [(1024, 1024), (4096, 1024), (4096, 4096), (1024, 4096), (14336, 4096), (4096, 14336)]
             {
