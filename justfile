@@ -27,14 +27,14 @@ trycmd:
 
 # Write docs/ACCURACY.md and the embedded book from measured tables.
 accuracy measured="../shared/data/measured":
-    cargo run --release -- accuracy --measured {{measured}}/static.csv {{measured}}/llamacpp.csv \
+    cargo run --release -- accuracy --measured {{measured}}/static.csv {{measured}}/llamacpp.csv {{measured}}/serving.csv \
         --document docs/ACCURACY.md --book calibration/defaults/accuracy.csv
 
-# Fit the terms of old engine versions (calibration/engines) anew from measured results. Build again and write the book after it.
+# Fit the terms of engine versions (calibration/engines) anew from measured results. Build again and write the book after it.
 engine-terms measured="../shared/data/measured":
     cargo build --release
-    for engine in vllm trtllm; do target/release/foretoken calibrate --engine "$engine" --from-results {{measured}}/static.csv \
-        --date 2026-11-21 -o calibration/engines/"$engine".toml; done
+    for engine in vllm trtllm sglang; do target/release/foretoken calibrate --engine "$engine" --date 2026-11-21 \
+        --from-results {{measured}}/static.csv {{measured}}/serving.csv -o calibration/engines/"$engine".toml; done
 
 # Write the embedded errors of transferred kernel models from a directory of operator tables; run `just accuracy` afterwards.
 transfer tables="../shared/data/ops":

@@ -4,7 +4,7 @@ use divan::Bencher;
 use foretoken::answer::{EngineChoice, Kernels};
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::{Deployment, Engine, EngineKind, Formats};
-use foretoken::time::{Coefficients, Device, StepTimer, Tuned};
+use foretoken::time::{Coefficients, Device, Layers, StepTimer, Tuned};
 use foretoken::work::{DecodeRows, Overrides, Plan, PrefillChunk, Step};
 
 fn main() {
@@ -25,7 +25,7 @@ fn timer(name: &str) -> StepTimer {
         .tuned(Tuned::new(&kernels.calibration, deployment.engine.kind));
     let terms = EngineChoice::in_force(deployment.engine, &none).expect("engine terms").terms;
     let plan = Plan::new(&model, &deployment, &formats, Overrides::default());
-    StepTimer::new(plan, device, terms, false, f64::from(model.layer_count()), 1.0)
+    StepTimer::new(plan, device, terms, false, Layers::of(&model), 1.0)
 }
 
 /// A decode step of 32 requests at 2,048 tokens of context.

@@ -32,7 +32,7 @@ pub use simulate::{Demand, Goodput, Latencies, Rates, Saturation, Simulation, Us
 pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out};
 pub use validate::kernel_samples;
 pub use validate::{
-    ACCURACY_HEADER, Assumed, Case, EngineFit, Group, KernelChoice, MeasuredRow, MeasuredTable, Metric,
-    Metrics, OLD_STACKS, Quantity, SampleGroup, SampleValidation, Skipped, ValidateOptions, Validation,
-    WorstRow, accuracy_book, fit_engine, validate, validate_samples,
+    ACCURACY_HEADER, Assumed, Beside, Book, Case, EngineFit, Group, KernelChoice, MeasuredRow, MeasuredTable,
+    Metric, Metrics, OLD_STACKS, Quantity, RunFit, SampleGroup, SampleValidation, Skipped, Taken,
+    ValidateOptions, Validation, WorstRow, accuracy_book, fit_engine, validate, validate_samples,
 };

@@ -22,6 +22,6 @@ pub use hardware::Hardware;
 pub use kernel::{Device, Launch};
 pub use line::{Bound, Line};
 pub use soft_roofline::{SoftRoofline, TwoRegime};
-pub use step::{StepTime, StepTimer};
+pub use step::{Layers, StepTime, StepTimer};
 pub use trust::{Trust, kinship};
 pub use tuned::Tuned;

@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn where_nothing_was_measured_the_nearest_stands_in() {
-        let found = asked(Some("h200-sxm"), Some(EngineKind::Vllm));
+        let found = asked(Some("gb200"), Some(EngineKind::Vllm));
         assert!(found.cases.is_empty());
-        assert!(found.nearest.first().is_some_and(|c| c.gpu.starts_with("h100")), "{:?}", found.nearest);
+        assert!(found.nearest.first().is_some_and(|c| c.gpu.starts_with("b200")), "{:?}", found.nearest);
     }
 }

@@ -3,6 +3,7 @@
 use super::{Estimator, Question};
 use crate::memory::{MemoryError, MemoryReport, kv_cache_tokens_at};
 use crate::serving::{Metrics, Outcome, Pool, RunOptions, Scheduler, StepClock, Traffic, run};
+use crate::time::EngineTerms;
 
 /// A deployment ready to serve traffic.
 #[derive(Debug, Clone)]
@@ -53,6 +54,18 @@ impl Service {
             },
             ranks: p.dp,
         })
+    }
+
+    /// The same under other engine terms.
+    #[must_use]
+    pub fn with_terms(&self, terms: &EngineTerms) -> Self {
+        let scheduler = Scheduler { intake_s: 1e-3 * terms.request_ms, ..self.scheduler };
+        Self {
+            clock: self.clock.with_terms(terms.clone()),
+            scheduler,
+            pool: self.pool.clone(),
+            ranks: self.ranks,
+        }
     }
 
     /// Sends traffic through one replica.

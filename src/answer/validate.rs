@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::Kernels;
 use crate::spec::catalog::Directories;
 use crate::spec::{Accelerator, SpecError};
-pub use book::{ACCURACY_HEADER, Case, OLD_STACKS, accuracy_book, embedded_book};
-pub use engine_fit::{EngineFit, fit_engine};
+pub use book::{ACCURACY_HEADER, Beside, Book, Case, OLD_STACKS, accuracy_book, embedded_book};
+pub use engine_fit::{EngineFit, RunFit, fit_engine};
 pub use kernel_samples::kernel_samples;
 pub use metrics::{Group, Metric, Metrics};
 use names::Known;
@@ -86,6 +86,15 @@ pub struct Assumed {
     pub count: usize,
 }
 
+/// Rows whose weights were taken as a published checkpoint has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Taken {
+    /// Checkpoint or rule, and why.
+    pub checkpoint: String,
+    /// How many rows.
+    pub count: usize,
+}
+
 /// A quantity of a run that was missed by much.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WorstRow {
@@ -114,6 +123,8 @@ pub struct Validation {
     pub skipped: Vec<Skipped>,
     /// Engine versions taken for rows that name none, most rows first.
     pub assumed: Vec<Assumed>,
+    /// Checkpoints taken for the weight formats of rows, most rows first.
+    pub checkpoints: Vec<Taken>,
     /// Errors over all rows compared.
     pub metrics: Metrics,
     /// Columns grouped by.
@@ -139,7 +150,12 @@ pub fn validate(
         rows: tables.iter().map(|t| t.rows().count()).sum(),
         predicted: compared.len(),
         skipped,
-        assumed: assumed(&compared),
+        assumed: tally(compared.iter().filter_map(|r| r.assumed.as_deref()))
+            .map(|(engine, count)| Assumed { engine, count })
+            .collect(),
+        checkpoints: tally(compared.iter().filter_map(|r| r.checkpoint.as_deref()))
+            .map(|(checkpoint, count)| Taken { checkpoint, count })
+            .collect(),
         metrics: metrics::metrics(compared.iter()),
         by: options.by.clone(),
         groups: if options.by.is_empty() { vec![] } else { metrics::groups(&compared, &options.by) },
@@ -147,15 +163,15 @@ pub fn validate(
     })
 }
 
-fn assumed(rows: &[ComparedRow]) -> Vec<Assumed> {
+/// How often each text occurs, most first.
+fn tally<'a>(texts: impl Iterator<Item = &'a str>) -> impl Iterator<Item = (String, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for text in rows.iter().filter_map(|r| r.assumed.as_deref()) {
+    for text in texts {
         *counts.entry(text).or_default() += 1;
     }
-    let mut all: Vec<Assumed> =
-        counts.into_iter().map(|(engine, count)| Assumed { engine: engine.to_owned(), count }).collect();
-    all.sort_by_key(|a| std::cmp::Reverse(a.count));
-    all
+    let mut all: Vec<(String, usize)> = counts.into_iter().map(|(t, n)| (t.to_owned(), n)).collect();
+    all.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    all.into_iter()
 }
 
 fn compare_all(

@@ -2,13 +2,18 @@
 //!
 //! Minimises Σ ρ(ln(t̂/t)) over the terms that the range lets move, within their bounds, over every latency
 //! that the runs report, with the loss of [`super::fit`]. Errors are of runs left out: all runs of one model,
-//! then all of one accelerator, are predicted with terms fitted to the others.
+//! then all of one accelerator, are predicted with terms fitted to the others, from the same start as the whole
+//! fit, so that nothing of the runs left out is in them.
+//!
+//! Simulated runs answer a small step with noise (a request more or less in a step), so derivatives are taken over
+//! wider steps there, the search runs on some of the runs and the last iterations on all. A term that they do not
+//! show stays near its start: √(λn)·(ln c − ln c₀) joins the residuals of n values, λ = [`PRIOR`].
 
 use rayon::prelude::*;
 use statrs::statistics::{Data, OrderStatistics};
 use std::collections::BTreeSet;
 
-use super::fit::{FitError, Patience, log_ratio, minimise};
+use super::fit::{FitError, Patience, log_ratio, minimise, mix};
 use super::statistics::Errors;
 use crate::time::engine::{Absent, EngineRange, EngineTerms, LeftOut, RangeFit, Term, term};
 
@@ -21,6 +26,18 @@ pub const METRICS: [&str; 3] = ["ttft_s", "tpot_s", "e2e_s"];
 /// Fewest values that a quantile is taken of.
 const LEAST: usize = 5;
 
+/// Weight λ of the starting values beside one measured value.
+const PRIOR: f64 = 1e-3;
+
+/// Simulated runs on which a minimum is sought before the last iterations on all.
+const SEARCHED: usize = 120;
+
+/// A search over simulations: steps of 3 %, which move a mean over hundreds of requests by more than its noise.
+const NOISY: Patience = Patience { settled: 2e-3, steps: 1, most: 10, derivative: 0.03 };
+
+/// The last iterations, on all runs.
+const POLISH: Patience = Patience { most: 2, ..NOISY };
+
 /// A measured run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
@@ -30,13 +47,26 @@ pub struct Run {
     pub gpu: String,
     /// Measured seconds; none where the run does not say.
     pub measured: [Option<f64>; 3],
+    /// Predicted by simulation, not by a formula.
+    pub simulated: bool,
+}
+
+/// What terms say to a run: those fitted to all, and those fitted without its model and without its accelerator.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Prediction {
+    /// Terms fitted to all runs.
+    pub fitted: Latencies,
+    /// Terms fitted to the runs of other models; none where there are none.
+    pub without_model: Option<Latencies>,
+    /// Terms fitted to the runs of other accelerators; none where there are none.
+    pub without_gpu: Option<Latencies>,
 }
 
 /// Predicts run i under engine terms.
 pub trait Predict: Fn(usize, &EngineTerms) -> Latencies + Sync {}
 impl<P: Fn(usize, &EngineTerms) -> Latencies + Sync> Predict for P {}
 
-/// Fits a range on runs and fills in its [`RangeFit`].
+/// Fits a range on runs and fills in its [`RangeFit`]. The second is what is predicted of every run.
 ///
 /// # Errors
 /// When there are too few runs for the terms that may move.
@@ -45,7 +75,7 @@ pub fn fit_range(
     runs: &[Run],
     date: &str,
     predict: &impl Predict,
-) -> Result<EngineRange, FitError> {
+) -> Result<(EngineRange, Vec<Prediction>), FitError> {
     let free: Vec<&Term> = range.fitted.iter().filter_map(|key| term(key)).collect();
     let values: usize = runs.iter().map(|r| r.measured.iter().flatten().count()).sum();
     let needed = 2 * free.len();
@@ -53,15 +83,10 @@ pub fn fit_range(
         return Err(FitError::TooFew { rows: values, coefficients: free.len(), needed: needed.max(LEAST) });
     }
     let all: Vec<usize> = (0..runs.len()).collect();
-    let start = free.iter().map(|t| t.start.ln()).collect();
-    let terms = fit(&free, &range.terms, start, runs, &all, predict);
-    // the folds start near: what is absent starts from its bound
-    let near = |t: &&Term| match ((t.get)(&terms), t.absent) {
-        (value, _) if value > 0.0 => value.ln(),
-        (_, Absent::High) => t.bounds[1].ln(),
-        _ => t.bounds[0].ln(),
-    };
-    let near: Vec<f64> = free.iter().map(near).collect();
+    let problem = Problem { free: &free, base: &range.terms, runs, predict };
+    let terms = problem.fit(&all, true);
+    let mut predictions: Vec<Prediction> =
+        all.par_iter().map(|i| Prediction { fitted: predict(*i, &terms), ..Prediction::default() }).collect();
     let names = |of: fn(&Run) -> &String| runs.iter().map(of).cloned().collect::<BTreeSet<String>>();
     let (models, gpus) = (names(|r| &r.model), names(|r| &r.gpu));
     let mut left_out = vec![];
@@ -71,31 +96,33 @@ pub fn fit_range(
         if groups.len() < 2 {
             continue;
         }
-        let pairs: Vec<(usize, f64, f64)> = groups
+        let found: Vec<(usize, Latencies)> = groups
             .par_iter()
             .flat_map_iter(|group| {
                 let (out, kept): (Vec<usize>, Vec<usize>) = all.iter().partition(|i| of(&runs[**i]) == group);
-                let terms = fit(&free, &terms, near.clone(), runs, &kept, predict);
-                out.into_iter().flat_map(move |i| pairs(&runs[i], &predict(i, &terms)))
+                let terms = problem.fit(&kept, false);
+                out.into_iter().map(move |i| (i, predict(i, &terms)))
             })
             .collect();
+        let values: Vec<(usize, f64, f64)> = found.iter().flat_map(|(i, p)| pairs(&runs[*i], p)).collect();
+        for (i, p) in found {
+            let slot = &mut predictions[i];
+            *(if by == "model" { &mut slot.without_model } else { &mut slot.without_gpu }) = Some(p);
+        }
         for (metric, key) in METRICS.iter().enumerate() {
             let of_metric: Vec<(f64, f64)> =
-                pairs.iter().filter(|(m, ..)| *m == metric).map(|(_, p, m)| (*p, *m)).collect();
+                values.iter().filter(|(m, ..)| *m == metric).map(|(_, p, m)| (*p, *m)).collect();
             left_out.extend(summary(by, key, &of_metric));
         }
     }
-    Ok(EngineRange {
-        terms,
-        fit: Some(RangeFit {
-            date: date.to_owned(),
-            rows: runs.len(),
-            models: models.into_iter().collect(),
-            gpus: gpus.into_iter().collect(),
-            left_out,
-        }),
-        ..range.clone()
-    })
+    let fit = RangeFit {
+        date: date.to_owned(),
+        rows: runs.len(),
+        models: models.into_iter().collect(),
+        gpus: gpus.into_iter().collect(),
+        left_out,
+    };
+    Ok((EngineRange { terms, fit: Some(fit), ..range.clone() }, predictions))
 }
 
 /// (Metric, predicted, measured) of a run.
@@ -124,45 +151,80 @@ fn summary(by: &str, metric: &str, pairs: &[(f64, f64)]) -> Option<LeftOut> {
     })
 }
 
-fn fit(
-    free: &[&Term],
-    base: &EngineTerms,
-    first: Vec<f64>,
-    runs: &[Run],
-    kept: &[usize],
-    predict: &impl Predict,
-) -> EngineTerms {
-    let with = |u: &[f64]| {
-        let mut terms = base.clone();
-        for (t, x) in free.iter().zip(u) {
+/// Terms that may move, from where, and runs to be met.
+struct Problem<'a, P> {
+    free: &'a [&'a Term],
+    base: &'a EngineTerms,
+    runs: &'a [Run],
+    predict: &'a P,
+}
+
+impl<P: Predict> Problem<'_, P> {
+    /// Fits the terms to some of the runs; of simulated ones a sample, and in the end all if `polished`.
+    fn fit(&self, kept: &[usize], polished: bool) -> EngineTerms {
+        let start: Vec<f64> = self.free.iter().map(|t| t.start.ln()).collect();
+        if !kept.iter().any(|i| self.runs[*i].simulated) {
+            return self.rounded(&self.descend(Patience::STRICT, start, kept));
+        }
+        let mut u = self.descend(NOISY, start, &sample(kept, SEARCHED));
+        if polished && kept.len() > SEARCHED {
+            u = self.descend(POLISH, u, kept);
+        }
+        self.rounded(&u)
+    }
+
+    fn with(&self, u: &[f64]) -> EngineTerms {
+        let mut terms = self.base.clone();
+        for (t, x) in self.free.iter().zip(u) {
             (t.set)(&mut terms, x.exp());
         }
         terms
-    };
-    let bounds: Vec<[f64; 2]> = free.iter().map(|t| t.bounds.map(f64::ln)).collect();
-    let count = kept.iter().map(|i| runs[*i].measured.iter().flatten().count()).sum();
-    let (u, _) = minimise(&bounds, first, count, Patience::STRICT, |u, out| {
-        let terms = with(u);
-        let residuals: Vec<Vec<f64>> = kept
-            .par_iter()
-            .map(|i| {
-                pairs(&runs[*i], &predict(*i, &terms)).iter().map(|(_, p, m)| log_ratio(*p, *m)).collect()
-            })
-            .collect();
-        for (slot, r) in out.iter_mut().zip(residuals.into_iter().flatten()) {
-            *slot = r;
-        }
-    });
-    let mut terms = with(&u);
-    for ((t, x), [low, high]) in free.iter().zip(&u).zip(&bounds) {
-        let absent = match t.absent {
-            Absent::Never => false,
-            Absent::Low => *x < low + 0.05,
-            Absent::High => *x > high - 0.05,
-        };
-        (t.set)(&mut terms, if absent { 0.0 } else { tidy(x.exp(), 4) });
     }
-    terms
+
+    fn descend(&self, patience: Patience, first: Vec<f64>, kept: &[usize]) -> Vec<f64> {
+        let bounds: Vec<[f64; 2]> = self.free.iter().map(|t| t.bounds.map(f64::ln)).collect();
+        let count: usize = kept.iter().map(|i| self.runs[*i].measured.iter().flatten().count()).sum();
+        let simulated = kept.iter().any(|i| self.runs[*i].simulated);
+        let weight = if simulated { (PRIOR * count as f64).sqrt() } else { 0.0 };
+        let (u, _) = minimise(&bounds, first, count + self.free.len(), patience, |u, out| {
+            let terms = self.with(u);
+            let residuals: Vec<Vec<f64>> = kept
+                .par_iter()
+                .map(|i| {
+                    let of = pairs(&self.runs[*i], &(self.predict)(*i, &terms));
+                    of.iter().map(|(_, p, m)| log_ratio(*p, *m)).collect()
+                })
+                .collect();
+            let prior = self.free.iter().zip(u).map(|(t, x)| weight * (x - t.start.ln()));
+            for (slot, r) in out.iter_mut().zip(residuals.into_iter().flatten().chain(prior)) {
+                *slot = r;
+            }
+        });
+        u
+    }
+
+    fn rounded(&self, u: &[f64]) -> EngineTerms {
+        let mut terms = self.with(u);
+        for (t, x) in self.free.iter().zip(u) {
+            let [low, high] = t.bounds.map(f64::ln);
+            let absent = match t.absent {
+                Absent::Never => false,
+                Absent::Low => *x < low + 0.05,
+                Absent::High => *x > high - 0.05,
+            };
+            (t.set)(&mut terms, if absent { 0.0 } else { tidy(x.exp(), 4) });
+        }
+        terms
+    }
+}
+
+/// So many of some runs, the same ones every time.
+fn sample(kept: &[usize], most: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = kept.to_vec();
+    order.sort_by_key(|i| mix(*i as u64));
+    order.truncate(most);
+    order.sort_unstable();
+    order
 }
 
 /// Rounded to so many significant digits.
@@ -207,6 +269,7 @@ mod tests {
                     model: format!("m{}", i % 3),
                     gpu: format!("g{}", i % 2),
                     measured: [None, (i % 2 == 0).then_some(tpot * stall), Some(e2e * stall)],
+                    simulated: false,
                 }
             })
             .collect()
@@ -216,7 +279,8 @@ mod tests {
     fn known_terms_come_back_in_spite_of_outliers() {
         let range = range(&["step_us", "row_us", "context_ns"]);
         let truth = EngineTerms { step_us: 1200.0, row_us: 60.0, ..range.terms.clone() };
-        let fitted = fit_range(&range, &runs(&truth), "2026-11-21", &predict).unwrap();
+        let (fitted, predictions) = fit_range(&range, &runs(&truth), "2026-11-21", &predict).unwrap();
+        assert!(predictions.len() == 42 && predictions.iter().all(|p| p.without_gpu.is_some()));
         assert!((fitted.terms.step_us / 1200.0 - 1.0).abs() < 0.1, "{:?}", fitted.terms);
         assert!((fitted.terms.row_us / 60.0 - 1.0).abs() < 0.1, "{:?}", fitted.terms);
         let fit = fitted.fit.unwrap();
@@ -232,7 +296,7 @@ mod tests {
     fn what_does_not_show_is_none() {
         let range = range(&["step_us", "row_us"]);
         let truth = EngineTerms { step_us: 800.0, row_us: 0.0, ..range.terms.clone() };
-        let fitted = fit_range(&range, &runs(&truth), "", &predict).unwrap();
+        let (fitted, _) = fit_range(&range, &runs(&truth), "", &predict).unwrap();
         assert!(
             fitted.terms.row_us < 1.0 && (fitted.terms.step_us / 800.0 - 1.0).abs() < 0.1,
             "{:?}",

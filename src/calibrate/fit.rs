@@ -239,7 +239,7 @@ fn descend<F: Form>(
         .map(|(c, at)| if c.choices.is_empty() { [c.low.ln(), c.high.ln()] } else { [*at, *at] })
         .collect();
     // a step may be short for its damping alone: two in turn end it
-    let patience = Patience { settled, steps: 2 };
+    let patience = Patience { settled, steps: 2, ..Patience::STRICT };
     minimise(&bounds, start, samples.len(), patience, |u, out| {
         let c: Vec<f64> = u.iter().map(|x| x.exp()).collect();
         for (slot, row) in out.iter_mut().zip(samples) {
@@ -260,11 +260,15 @@ pub(super) struct Patience {
     pub settled: f64,
     /// Steps.
     pub steps: u32,
+    /// Steps at most.
+    pub most: u32,
+    /// Step of a variable by which derivatives are taken.
+    pub derivative: f64,
 }
 
 impl Patience {
     /// One step below a millionth: for few residuals that each cost a simulation.
-    pub const STRICT: Self = Self { settled: 1e-6, steps: 1 };
+    pub const STRICT: Self = Self { settled: 1e-6, steps: 1, most: 60, derivative: 1e-4 };
 }
 
 /// ln(predicted / measured); far off where the prediction is no time.
@@ -273,7 +277,7 @@ pub(super) fn log_ratio(predicted: f64, measured: f64) -> f64 {
 }
 
 /// Levenberg–Marquardt from one start within bounds; `residuals` fills `rows` of them. Returns the
-/// variables and the loss. The variables are logarithms: steps of 10⁻⁴ give derivatives, no step is longer than 1.
+/// variables and the loss. The variables are logarithms: no step is longer than 1.
 pub(super) fn minimise(
     bounds: &[[f64; 2]],
     start: Vec<f64>,
@@ -295,12 +299,13 @@ pub(super) fn minimise(
     let mut current = loss(&r);
     let mut damping = 1e-2;
     let mut small = 0;
-    for _ in 0..60 {
+    for _ in 0..patience.most {
         // weighted normal equations: w = ρ'(r)/r = 1/√(1 + (r/s)²)
         let w: Vec<f64> = r.iter().map(|r| 1.0 / (1.0 + (r / LOSS_SCALE).powi(2)).sqrt()).collect();
         let mut jacobian = DMatrix::zeros(rows, n);
         for (j, [_, high]) in bounds.iter().enumerate().filter(|(_, [low, high])| low < high) {
-            let step = if u[j] + 1e-4 > *high { -1e-4 } else { 1e-4 };
+            let step =
+                if u[j] + patience.derivative > *high { -patience.derivative } else { patience.derivative };
             let mut v = u.clone();
             v[j] += step;
             residuals(&v, &mut shifted);

@@ -67,7 +67,7 @@ fn write(
     let tables: Vec<MeasuredTable> =
         arguments.measured.iter().map(|f| MeasuredTable::read(f)).collect::<Result<_, SpecError>>()?;
     let progress = Progress::new(tables.iter().map(|t| t.rows().count()).sum(), "rows");
-    let (cases, skipped) = accuracy_book(&tables, &context.directories, &|done| progress.at(done))?;
+    let found = accuracy_book(&tables, &context.directories, &|done| progress.at(done))?;
     progress.finish();
     let mut kernels = vec![];
     for file in files(Kind::Calibrations, &context.directories)? {
@@ -76,11 +76,8 @@ fn write(
             kernels.push((gpu.id, operators(&own)));
         }
     }
-    let lines: Vec<String> = cases.iter().map(crate::answer::Case::line).collect();
-    write_atomically(
-        document,
-        &report::accuracy_document(&kernels, &embedded_transfers()?, &cases, &skipped),
-    )?;
+    let lines: Vec<String> = found.cases.iter().map(crate::answer::Case::line).collect();
+    write_atomically(document, &report::accuracy_document(&kernels, &embedded_transfers()?, &found))?;
     write_atomically(book, &format!("{ACCURACY_HEADER}\n{}\n", lines.join("\n")))
 }
 

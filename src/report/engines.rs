@@ -1,9 +1,12 @@
 //! Fitted engine terms on paper.
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 use super::{Report, Section, number, versioned};
-use crate::answer::EngineFit;
+use crate::answer::{EngineFit, RunFit};
+use crate::calibrate::engine::{Latencies, METRICS};
+use crate::calibrate::statistics::Errors;
 use crate::time::engine::{EngineFile, EngineRange, TERMS, term};
 
 /// What was fitted: terms before and after, and errors of runs left out.
@@ -54,7 +57,7 @@ pub fn engine_fitted(before: &EngineFile, fit: &EngineFit, output: &str, wall_s:
             "terms of {} fitted to {fitted_on} runs, written to {output}",
             fit.file.engine
         )],
-        sections: vec![terms, errors, skipped],
+        sections: vec![terms, errors, groups(&fit.runs), skipped],
         footer: vec![
             "Errors are of runs that the fit has not seen: all of one model, then all of one accelerator."
                 .into(),
@@ -65,11 +68,44 @@ pub fn engine_fitted(before: &EngineFile, fit: &EngineFit, output: &str, wall_s:
             "ranges": ranges,
             "refused": refused.collect::<Vec<_>>(),
             "skipped": fit.skipped,
+            "runs": fit.runs,
             "output": output,
             "wall_s": wall_s,
         })),
         ..Report::default()
     }
+}
+
+/// Errors by model and accelerator: of the fit itself, and of fits without that model or that accelerator.
+fn groups(runs: &[RunFit]) -> Section {
+    let heads = ["model", "gpu", "metric", "n", "median", "p90", "bias", "without model", "without gpu"];
+    let mut section = Section::new("By model and accelerator", &heads);
+    let mut parts: BTreeMap<(&str, &str), Vec<&RunFit>> = BTreeMap::new();
+    for run in runs {
+        parts.entry((&run.model, &run.gpu)).or_default().push(run);
+    }
+    for ((model, gpu), runs) in parts {
+        for (at, metric) in METRICS.iter().enumerate() {
+            let errors = |of: fn(&RunFit) -> Option<Latencies>| {
+                let pair = |r: &&RunFit| Some((*of(r)?.get(at)?, (*r.measured_s.get(at)?)?));
+                Errors::of(&runs.iter().filter_map(pair).collect::<Vec<_>>())
+            };
+            let Some(fitted) = errors(|r| Some(r.fitted_s)) else { continue };
+            let median = |e: Option<Errors>| e.map_or_else(String::new, |e| format!("{:.1} %", e.median_ape));
+            section.row([
+                model.to_owned(),
+                gpu.to_owned(),
+                (*metric).to_owned(),
+                fitted.n.to_string(),
+                format!("{:.1} %", fitted.median_ape),
+                format!("{:.1} %", fitted.p90_ape),
+                format!("{:+.1} %", fitted.bias),
+                median(errors(|r| r.without_model_s)),
+                median(errors(|r| r.without_gpu_s)),
+            ]);
+        }
+    }
+    section
 }
 
 fn json(range: &EngineRange) -> Value {

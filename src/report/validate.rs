@@ -37,6 +37,13 @@ pub fn validation(answer: &Validation) -> Report {
         }
         sections.push(assumed);
     }
+    if !answer.checkpoints.is_empty() {
+        let mut taken = Section::new("Checkpoints taken for weight formats", &["rows", "checkpoint"]);
+        for t in &answer.checkpoints {
+            taken.row([count(t.count as f64), t.checkpoint.clone()]);
+        }
+        sections.push(taken);
+    }
     if !answer.skipped.is_empty() {
         let mut skipped = Section::new("Skipped", &["rows", "reason"]);
         for s in &answer.skipped {

@@ -11,7 +11,7 @@
 //! A pipeline of p stages holds p micro-batches: rows and prompt tokens of a step are divided by p, and the
 //! step lasts as long as one micro-batch needs through all stages.
 
-use crate::time::StepTimer;
+use crate::time::{EngineTerms, StepTimer};
 use crate::work::{DecodeRows, Operator, Parts, PrefillChunk, Step};
 
 /// Prompt tokens of some requests in one step, merged into requests of equal length.
@@ -182,6 +182,17 @@ impl StepClock {
             cores: vec![],
             core_launches: 0.0,
             scratch: vec![],
+        }
+    }
+
+    /// The same under other engine terms. What the tables hold is kept where the terms leave kernels alone.
+    #[must_use]
+    pub fn with_terms(&self, terms: EngineTerms) -> Self {
+        let timer = self.timer.with_terms(terms);
+        if self.timer.terms().has_kernels_of(timer.terms()) {
+            Self { timer, ..self.clone() }
+        } else {
+            Self::new(timer, self.stages())
         }
     }
 

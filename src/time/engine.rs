@@ -19,7 +19,7 @@ use crate::work::{Operator, Shape};
 pub struct EngineTerms {
     /// Arrival to first scheduling in milliseconds.
     pub request_ms: f64,
-    /// Host time per layer of a step with prefill tokens, in milliseconds: a floor, not an addition.
+    /// Host time per weighted layer of a step with prefill tokens, in milliseconds: a floor, not an addition.
     pub prefill_floor_ms: f64,
     /// Slowdown of prefill kernels inside the engine.
     pub prefill_scale: f64,
@@ -30,6 +30,18 @@ pub struct EngineTerms {
     /// Host time per step and doubling of the tensor-parallel ranks, in microseconds.
     #[serde(default)]
     pub rank_us: f64,
+    /// Time per sampled row and doubling of the tensor-parallel ranks, in microseconds: what every rank is told of
+    /// every row.
+    #[serde(default)]
+    pub rank_row_us: f64,
+    /// Time per step and layer with routed experts, in microseconds, beyond the calibration's kernels: sorting,
+    /// permuting and summing that a backend of the version does outside its fused kernel.
+    #[serde(default)]
+    pub experts_us: f64,
+    /// Time per step and layer with a recurrent or sparse mixer, in microseconds, beyond the defaults of its kernels:
+    /// no tables are known of them.
+    #[serde(default)]
+    pub mixer_us: f64,
     /// Host time per step and cached token of its decode rows, in nanoseconds: block tables built anew.
     #[serde(default)]
     pub context_ns: f64,
@@ -110,6 +122,12 @@ impl AttentionTerms {
 }
 
 impl EngineTerms {
+    /// True when kernels take as long under other terms: only host time differs.
+    #[must_use]
+    pub fn has_kernels_of(&self, other: &Self) -> bool {
+        self.attention == other.attention && self.collective_us == other.collective_us
+    }
+
     /// Seconds of an operator that takes `seconds` by the calibration.
     #[must_use]
     pub fn kernel_seconds(&self, operator: &Operator, seconds: f64, hardware: &Hardware) -> f64 {
@@ -120,10 +138,11 @@ impl EngineTerms {
         }
     }
 
-    /// Host seconds of a step: t_step + t_row·rows + t_rank·log₂(ranks) + t_ctx·cached tokens.
+    /// Host seconds of a step: t_step + t_row·rows + (t_rank + t_rank_row·rows)·log₂(ranks) + t_ctx·cached tokens.
     #[must_use]
     pub fn host_seconds(&self, rows: f64, tensor_ranks: f64, cached_tokens: f64) -> f64 {
-        let us = self.step_us + self.row_us * rows + self.rank_us * tensor_ranks.max(1.0).log2();
+        let doublings = tensor_ranks.max(1.0).log2();
+        let us = self.step_us + self.row_us * rows + (self.rank_us + self.rank_row_us * rows) * doublings;
         1e-6 * us + 1e-9 * self.context_ns * cached_tokens
     }
 }

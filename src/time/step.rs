@@ -7,6 +7,8 @@ use super::coefficients::OperatorClass;
 use super::engine::EngineTerms;
 use super::kernel::{Device, Launch};
 use super::line::{Bound, Line, Source};
+use crate::spec::ModelSpec;
+use crate::spec::model::Mixer;
 use crate::units::{Bytes, Flops, Seconds};
 use crate::work::{Operator, Parts, Plan, Step};
 
@@ -17,8 +19,50 @@ pub struct StepTimer {
     device: Arc<Device>,
     terms: EngineTerms,
     enforce_eager: bool,
-    layers: f64,
+    layers: Layers,
     tensor_ranks: f64,
+}
+
+/// Layers as engine terms count them.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Layers {
+    /// By their kernels in a prefill step: see [`Layers::of`].
+    pub weighted: f64,
+    /// With routed experts.
+    pub routed: f64,
+    /// With a recurrent or sparse mixer.
+    pub special: f64,
+}
+
+impl Layers {
+    /// Counts the layers of a model. A dense layer weighs 1, one with routed experts 1.5, one with routed experts
+    /// behind a latent or recurrent mixer 2.5: about the ratio of their kernel launches in a prefill step. Source:
+    /// SERVING section 3, where these weights let one floor serve all models.
+    #[must_use]
+    pub fn of(model: &ModelSpec) -> Self {
+        model.layers.iter().fold(Self::default(), |sum, group| {
+            let count = f64::from(group.count);
+            let routed = group.feed_forward.experts().0 > 0;
+            let mixer = &group.mixer;
+            let many =
+                mixer.state_bytes() > 0 || matches!(mixer, Mixer::Latent { .. } | Mixer::Compressed { .. });
+            let special = mixer.state_bytes() > 0
+                || matches!(
+                    mixer,
+                    Mixer::Latent { indexer: Some(_), .. } | Mixer::GroupedQuery { indexer: Some(_), .. }
+                );
+            let weight = match (routed, many) {
+                (true, true) => 2.5,
+                (true, false) => 1.5,
+                (false, _) => 1.0,
+            };
+            Self {
+                weighted: sum.weighted + count * weight,
+                routed: sum.routed + if routed { count } else { 0.0 },
+                special: sum.special + if special { count } else { 0.0 },
+            }
+        })
+    }
 }
 
 /// Totals of one step.
@@ -33,15 +77,15 @@ pub struct StepTime {
 }
 
 impl StepTimer {
-    /// Puts a plan on a device. `layers` is the number of layers (for the prefill floor), `tensor_ranks`
-    /// the tensor-parallel degree (for host time).
+    /// Puts a plan on a device. `layers` are those that engine terms count, `tensor_ranks` the tensor-parallel
+    /// degree (for host time).
     #[must_use]
     pub fn new(
         plan: Plan,
         device: Device,
         terms: EngineTerms,
         enforce_eager: bool,
-        layers: f64,
+        layers: Layers,
         tensor_ranks: f64,
     ) -> Self {
         Self { plan: Arc::new(plan), device: Arc::new(device), terms, enforce_eager, layers, tensor_ranks }
@@ -178,22 +222,41 @@ impl StepTimer {
     /// launches, host time per step.
     ///
     /// step = max(s·t, κ·L, launches·t_launch) + t_step + t_row·rows + t_rank·log₂(ranks) + t_ctx·cached
-    /// tokens, with s = 1 and κ = 0 in steps without prefill tokens. Source: SERVING section 3.
+    /// tokens + t_experts·routed layers + t_mixer·recurrent or sparse layers, with s = 1 and κ = 0 in steps without prefill tokens. Source: SERVING section 3.
     fn engine(&self, step: &Step<'_>, device: f64, launches: f64) -> [f64; 3] {
         let t = &self.terms;
         let cached = step.decode.iter().map(|d| d.rows * d.context).sum();
-        let host = t.host_seconds(step.sampled(), self.tensor_ranks, cached);
+        let host = t.host_seconds(step.sampled(), self.tensor_ranks, cached)
+            + 1e-6 * (t.experts_us * self.layers.routed + t.mixer_us * self.layers.special);
         if step.prefill.is_empty() {
             let gap = self.device.host_gap(launches, device, self.decode_launch(), t.host_slowdown);
             return [0.0, gap, host];
         }
         let slowdown = device * (t.prefill_scale - 1.0);
         let busy = device + slowdown;
-        let floor = 1e-3 * t.prefill_floor_ms * self.layers - busy;
+        let floor = 1e-3 * t.prefill_floor_ms * self.layers.weighted - busy;
         let gap = match self.decode_launch() {
             Launch::Graph => 0.0,
             Launch::Eager => self.device.host_gap(launches, busy, Launch::Eager, t.host_slowdown),
         };
         [slowdown, gap.max(floor).max(0.0), host]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::catalog::{self, Directories};
+
+    #[test]
+    fn layers_weigh_as_their_kernels() {
+        let of = |name| Layers::of(&catalog::model(name, &Directories::default()).unwrap());
+        let dense = of("llama-3.1-70b-instruct");
+        assert_eq!((dense.weighted, dense.routed, dense.special), (80.0, 0.0, 0.0));
+        // 3 dense and 58 routed layers
+        let latent = of("deepseek-v3");
+        assert_eq!((latent.weighted, latent.routed, latent.special), (3.0 + 2.5 * 58.0, 58.0, 0.0));
+        let hybrid = of("qwen3.5-397b-a17b");
+        assert!(hybrid.special > 0.0 && hybrid.special < hybrid.routed);
     }
 }

@@ -10,7 +10,9 @@ use crate::spec::{EngineDefaults, EngineKind, Formats, Load, SpecError, Workload
 use crate::time::engine::RangeFit;
 use crate::time::forms::matvec::Setting;
 use crate::time::ggml::{Ggml, Spread};
-use crate::time::{Bound, Coefficients, Device, EngineTerms, Line, StepTime, StepTimer, Trust, Tuned};
+use crate::time::{
+    Bound, Coefficients, Device, EngineTerms, Layers, Line, StepTime, StepTimer, Trust, Tuned,
+};
 use crate::units::{Bytes, Seconds};
 use crate::work::{DecodeRows, Operator, Plan, PrefillChunk, Shape, Step, Traffic};
 
@@ -95,7 +97,7 @@ impl Estimator {
             coefficients = coefficients.measured(found, accelerator.memory_bandwidth().0, cpu);
         }
         let plan = Plan::new(model, deployment, formats, options.overrides);
-        let layers = f64::from(model.layer_count());
+        let layers = Layers::of(model);
         let mut device = Device::with(accelerator, coefficients);
         let (mut trust, mut kernel_source) = (fallback, device.source().to_owned());
         if let Some(kernels) = kernels {

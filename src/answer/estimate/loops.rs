@@ -64,6 +64,28 @@ fn capped(workload: &Workload, seats: u64) -> (Workload, u64) {
     }
 }
 
+/// The deployment of a question, ready to serve requests of any length. The second is what to know of a KV pool
+/// that cannot hold one: times are what they would be if it did.
+///
+/// # Errors
+/// When the engine would refuse the deployment.
+pub(in crate::answer) fn service(
+    question: &Question<'_>,
+    estimator: &Estimator,
+    memory: &MemoryReport,
+) -> Result<(Service, Option<String>), MemoryError> {
+    let mean = question.workload.at_mean();
+    let longest = question.workload.input_len + question.workload.output_len;
+    let mut service = Service::new(question, estimator, memory, mean.input_len + mean.output_len)?;
+    service.scheduler.max_model_len = u64::MAX;
+    let tokens = service.pool.tokens.filter(|t| *t < longest);
+    let warning = tokens.map(|tokens| {
+        service.pool.tokens = None;
+        format!("a request of {longest} tokens does not fit into the KV pool of {tokens}: times assume room for all")
+    });
+    Ok((service, warning))
+}
+
 /// Simulates the load of a question. Requests that no pool could hold are taken to fit, as an estimate says
 /// what the times would be and warns.
 pub(super) fn simulated(
@@ -76,17 +98,9 @@ pub(super) fn simulated(
     let (workload, beyond) = &capped(workload, seats);
     let traffic = traffic(workload)?;
     let mean = workload.at_mean();
-    let longest = workload.input_len + workload.output_len;
-    let asked = Question { workload, ..*question };
-    let mut service = Service::new(&asked, estimator, memory, mean.input_len + mean.output_len)?;
-    service.scheduler.max_model_len = u64::MAX;
+    let (mut service, too_small) = service(&Question { workload, ..*question }, estimator, memory)?;
     let mut warnings = vec![];
-    if let Some(tokens) = service.pool.tokens.filter(|t| *t < longest) {
-        service.pool.tokens = None;
-        warnings.push(format!(
-            "a request of {longest} tokens does not fit into the KV pool of {tokens}: times assume room for all"
-        ));
-    }
+    warnings.extend(too_small);
     let outcome = service.serve(&traffic, &RunOptions::default())?;
     warnings.extend(outcome_warnings(&outcome, workload.load));
     let metrics = &outcome.metrics;

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::metrics::metrics;
-use super::row::ComparedRow;
-use super::{MeasuredTable, Skipped, ValidateOptions, compare_all};
+use super::row::{Compared, ComparedRow};
+use super::{MeasuredTable, Quantity, Skipped, ValidateOptions, compare_all};
+use crate::calibrate::statistics::Errors;
 use crate::spec::SpecError;
 use crate::spec::catalog::Directories;
 
@@ -14,7 +15,7 @@ const BOOK: &str = include_str!("../../../calibration/defaults/accuracy.csv");
 
 /// First line of the book.
 pub const ACCURACY_HEADER: &str =
-    "gpu,engine,kind,model,metric,n,median_ape,p90_ape,bias,within_20pct,interval_coverage";
+    "mode,gpu,engine,kind,model,metric,n,median_ape,p90_ape,bias,within_20pct,interval_coverage";
 
 /// Accelerators whose published static results are of old or untuned stacks of 2024; they have cases of
 /// their own and do not count where any accelerator is meant.
@@ -30,6 +31,9 @@ const LEAST_PRIVATE: usize = 5;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
+    /// How requests came: `static` batches or `closed_loop`.
+    #[serde(default = "batches")]
+    pub mode: String,
     /// Accelerator.
     pub gpu: String,
     /// Engine.
@@ -54,6 +58,11 @@ pub struct Case {
     pub interval_coverage: f64,
 }
 
+/// Books before closed loops held static batches only.
+fn batches() -> String {
+    "static".into()
+}
+
 impl Case {
     /// The values of [`BY`].
     fn key(&self) -> [&str; 4] {
@@ -65,8 +74,85 @@ impl Case {
     pub fn line(&self) -> String {
         let rounded = [self.median_ape, self.p90_ape, self.bias, self.within_20pct, self.interval_coverage]
             .map(|v| format!("{v:.1}"));
-        format!("{},{},{},{}", self.key().join(","), self.metric, self.n, rounded.join(","))
+        format!("{},{},{},{},{}", self.mode, self.key().join(","), self.metric, self.n, rounded.join(","))
     }
+}
+
+/// What validation found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Book {
+    /// Errors of every case.
+    pub cases: Vec<Case>,
+    /// Errors of closed loops beside another tool's.
+    pub loops: Vec<Beside>,
+    /// Rows left out, by reason.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Errors of closed loops, and another tool's on the rows that it answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beside {
+    /// Engine, model and accelerator, or engine and requests in flight; `*` stands for any.
+    pub key: [String; 4],
+    /// Quantity.
+    pub metric: &'static str,
+    /// Ours on all rows.
+    pub ours: Errors,
+    /// Share inside the 80 % interval, in percent.
+    pub coverage: f64,
+    /// Ours on the rows that the other tool answered, and its own.
+    pub both: Option<[Errors; 2]>,
+}
+
+/// Upper ends of the classes of requests in flight.
+const IN_FLIGHT: [u32; 4] = [8, 32, 128, u32::MAX];
+
+/// Errors of closed loops by engine, model and accelerator, and by engine and requests in flight.
+fn loops(rows: &[ComparedRow]) -> Vec<Beside> {
+    let mut parts: BTreeMap<[String; 4], Vec<&ComparedRow>> = BTreeMap::new();
+    for row in rows.iter().filter(|r| r.closed_loop) {
+        let [gpu, engine, _, model] = [0, 1, 2, 3].map(|i| row.group.get(i).cloned().unwrap_or_default());
+        let any = || "*".to_owned();
+        let at = IN_FLIGHT.partition_point(|end| *end < row.batch);
+        let class = match at {
+            0 => format!("≤ {}", IN_FLIGHT[0]),
+            _ if at + 1 == IN_FLIGHT.len() => format!("> {}", IN_FLIGHT[at - 1]),
+            _ => format!("{}–{}", IN_FLIGHT[at - 1] + 1, IN_FLIGHT[at]),
+        };
+        for key in [
+            [any(), any(), any(), any()],
+            [engine.clone(), any(), any(), any()],
+            [engine.clone(), model, gpu, any()],
+            [engine, any(), any(), class],
+        ] {
+            parts.entry(key).or_default().push(row);
+        }
+    }
+    let mut all = vec![];
+    for (key, rows) in parts {
+        for quantity in [Quantity::Ttft, Quantity::Tpot, Quantity::E2e] {
+            let values: Vec<&Compared> =
+                rows.iter().flat_map(|r| &r.values).filter(|v| v.quantity == quantity).collect();
+            let Some(ours) =
+                Errors::of(&values.iter().map(|v| (v.predicted, v.measured)).collect::<Vec<_>>())
+            else {
+                continue;
+            };
+            let inside =
+                values.iter().filter(|v| (v.interval.low..=v.interval.high).contains(&v.measured)).count();
+            let shared: Vec<_> = values.iter().filter_map(|v| Some((v, v.peer?))).collect();
+            let same: Vec<_> = shared.iter().map(|(v, _)| (v.predicted, v.measured)).collect();
+            let peer: Vec<_> = shared.iter().map(|(v, p)| (*p, v.measured)).collect();
+            all.push(Beside {
+                key: key.clone(),
+                metric: quantity.key(),
+                ours,
+                coverage: 100.0 * inside as f64 / values.len() as f64,
+                both: Errors::of(&same).zip(Errors::of(&peer)).map(|(a, b)| [a, b]),
+            });
+        }
+    }
+    all
 }
 
 /// The cases in the binary.
@@ -92,10 +178,10 @@ pub fn accuracy_book(
     tables: &[MeasuredTable],
     directories: &Directories,
     progress: &(dyn Fn(usize) + Sync),
-) -> Result<(Vec<Case>, Vec<Skipped>), SpecError> {
+) -> Result<Book, SpecError> {
     let options = ValidateOptions { by: BY.map(str::to_owned).to_vec(), ..ValidateOptions::default() };
     let (rows, skipped) = compare_all(tables, &options, directories, progress)?;
-    let mut cases: BTreeMap<[String; 4], Vec<&ComparedRow>> = BTreeMap::new();
+    let mut cases: BTreeMap<(bool, [String; 4]), Vec<&ComparedRow>> = BTreeMap::new();
     for row in &rows {
         for mask in 0..1_u8 << BY.len() {
             let old = row.group.first().is_some_and(|gpu| OLD_STACKS.contains(&gpu.as_str()));
@@ -105,17 +191,18 @@ pub fn accuracy_book(
             }
             let any = |i: usize| if mask & (1 << i) == 0 { None } else { row.group.get(i) };
             let key = [0, 1, 2, 3].map(|i| any(i).cloned().unwrap_or_else(|| "*".into()));
-            cases.entry(key).or_default().push(row);
+            cases.entry((row.closed_loop, key)).or_default().push(row);
         }
     }
     let mut book = vec![];
-    for (key, rows) in cases {
+    for ((closed_loop, key), rows) in cases {
         let private = rows.iter().any(|r| r.private);
         let [gpu, engine, kind, model] = key;
         for (metric, m) in metrics(rows.into_iter()) {
             let tells = private && m.errors.n < LEAST_PRIVATE;
             if !tells && !metric.ends_with("_per_s") {
                 book.push(Case {
+                    mode: if closed_loop { "closed_loop" } else { "static" }.to_owned(),
                     gpu: gpu.clone(),
                     engine: engine.clone(),
                     kind: kind.clone(),
@@ -131,5 +218,5 @@ pub fn accuracy_book(
             }
         }
     }
-    Ok((book, skipped))
+    Ok(Book { cases: book, loops: loops(&rows), skipped })
 }

@@ -1,36 +1,79 @@
 //! Measured runs for the fit of engine terms: each with its deployment made ready once.
 
 use rayon::prelude::*;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 use super::names::Known;
 use super::row::Asking;
 use super::{KernelChoice, MeasuredTable, Quantity, Skipped};
-use crate::answer::estimate::{Estimator, waves};
-use crate::answer::{Options, engine_file};
-use crate::calibrate::engine::{Latencies, Run, fit_range};
+use crate::answer::estimate::{Estimator, loop_service, waves};
+use crate::answer::{Options, Service, engine_file, traffic};
+use crate::calibrate::engine::{Latencies, Prediction, Run, fit_range};
 use crate::calibrate::fit::FitError;
 use crate::memory::occupancy;
+use crate::serving::RunOptions;
 use crate::spec::catalog::Directories;
 use crate::spec::deployment::Version;
-use crate::spec::{EngineKind, Formats, SpecError, Workload};
+use crate::spec::{EngineKind, Formats, Load, SpecError, Workload};
 use crate::time::Trust;
 use crate::time::engine::{EngineFile, EngineTerms, Versions};
 
 /// A run ready to be predicted under any terms.
 struct Ready {
+    id: String,
     run: Run,
     version: Version,
-    estimator: Estimator,
     workload: Workload,
+    prepared: Prepared,
+}
+
+/// What predicts it.
+enum Prepared {
+    /// A static batch, in closed form.
+    Batch(Box<Estimator>),
+    /// A loop, by simulation. The tables of its clock are filled by a first run.
+    Loop(Box<Service>),
 }
 
 impl Ready {
-    /// A static batch is answered in closed form; loops join once a simulator predicts them.
     fn predict(&self, terms: &EngineTerms) -> Latencies {
-        let latency = self.estimator.with_terms(terms.clone()).latency(&self.workload, &mut vec![]);
-        [latency.ttft_s, latency.tpot_s, latency.e2e_s]
+        match &self.prepared {
+            Prepared::Batch(estimator) => {
+                let latency = estimator.with_terms(terms.clone()).latency(&self.workload, &mut vec![]);
+                [latency.ttft_s, latency.tpot_s, latency.e2e_s]
+            }
+            Prepared::Loop(service) => simulate(&mut service.with_terms(terms), &self.workload),
+        }
     }
+}
+
+/// Mean TTFT, TPOT and end-to-end time of a loop; no times where it cannot be sent.
+fn simulate(service: &mut Service, workload: &Workload) -> Latencies {
+    let outcome = traffic(workload).and_then(|t| service.serve(&t, &RunOptions::default()));
+    outcome.map_or([f64::NAN; 3], |o| [o.metrics.ttft.mean(), o.metrics.tpot.mean(), o.metrics.e2e.mean()])
+}
+
+/// A run of the fit: what was measured and what terms say to it, in seconds, in the order of
+/// [`METRICS`](crate::calibrate::engine::METRICS).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunFit {
+    /// The file's id of the run, or its line.
+    pub id: String,
+    /// Model.
+    pub model: String,
+    /// Accelerator.
+    pub gpu: String,
+    /// Requests in the batch or in flight.
+    pub batch: u32,
+    /// Measured.
+    pub measured_s: [Option<f64>; 3],
+    /// By terms fitted to all runs.
+    pub fitted_s: Latencies,
+    /// By terms fitted to the runs of other models.
+    pub without_model_s: Option<Latencies>,
+    /// By terms fitted to the runs of other accelerators.
+    pub without_gpu_s: Option<Latencies>,
 }
 
 /// Engine terms fitted to measured runs.
@@ -44,6 +87,8 @@ pub struct EngineFit {
     pub refused: Vec<(Versions, FitError)>,
     /// Runs not used, by reason, most first.
     pub skipped: Vec<Skipped>,
+    /// The runs fitted to.
+    pub runs: Vec<RunFit>,
 }
 
 /// Fits the terms of an engine to the measured runs of the files, range by range of its file in force.
@@ -65,7 +110,7 @@ pub fn fit_engine(
     let outcomes: Vec<_> = rows
         .par_iter()
         .map(|row| match Asking::of(*row, &known)? {
-            Ok(asking) => Ok(ready(&asking, engine)),
+            Ok(asking) => Ok(ready(row.id(), &asking, engine)),
             Err(reason) => Ok(Err(reason)),
         })
         .collect::<Result<Vec<_>, SpecError>>()?;
@@ -77,15 +122,16 @@ pub fn fit_engine(
             Err(reason) => *reasons.entry(reason).or_default() += 1,
         }
     }
-    let (mut fitted, mut refused) = (vec![], vec![]);
+    let (mut fitted, mut refused, mut all_runs) = (vec![], vec![], vec![]);
     for range in file.ranges.iter_mut().filter(|r| !r.fitted.is_empty()) {
         let members: Vec<&Ready> = all.iter().filter(|r| range.versions.contains(r.version)).collect();
         let runs: Vec<Run> = members.iter().map(|r| r.run.clone()).collect();
         let predict = |i: usize, terms: &EngineTerms| members.get(i).map_or([0.0; 3], |r| r.predict(terms));
         match fit_range(range, &runs, date, &predict) {
-            Ok(found) => {
+            Ok((found, predictions)) => {
                 fitted.push(found.versions);
                 *range = found;
+                all_runs.extend(members.iter().zip(predictions).map(|(ready, p)| ready.with(p)));
             }
             Err(error) => refused.push((range.versions, error)),
         }
@@ -102,13 +148,29 @@ pub fn fit_engine(
     let mut skipped: Vec<Skipped> =
         reasons.into_iter().map(|(reason, count)| Skipped { reason, count }).collect();
     skipped.sort_by_key(|s| std::cmp::Reverse(s.count));
-    Ok(EngineFit { file, fitted, refused, skipped })
+    Ok(EngineFit { file, fitted, refused, skipped, runs: all_runs })
 }
 
-fn ready(asking: &Asking<'_>, engine: EngineKind) -> Result<Ready, String> {
-    if !matches!(asking.asked.workload.load, crate::spec::Load::StaticBatch(_)) {
-        return Err("a closed loop: engine terms are fitted to static batches".into());
+impl Ready {
+    fn with(&self, p: Prediction) -> RunFit {
+        let batch = match self.workload.load {
+            Load::StaticBatch(n) | Load::Concurrency(n) => n,
+            Load::Rate { .. } => 0,
+        };
+        RunFit {
+            id: self.id.clone(),
+            model: self.run.model.clone(),
+            gpu: self.run.gpu.clone(),
+            batch,
+            measured_s: self.run.measured,
+            fitted_s: p.fitted,
+            without_model_s: p.without_model,
+            without_gpu_s: p.without_gpu,
+        }
     }
+}
+
+fn ready(id: String, asking: &Asking<'_>, engine: EngineKind) -> Result<Ready, String> {
     let kind = asking.deployment.engine.kind;
     if kind != engine {
         return Err(format!("engine {}", kind.name()));
@@ -122,19 +184,34 @@ fn ready(asking: &Asking<'_>, engine: EngineKind) -> Result<Ready, String> {
     if !matches!(estimator.trust(), Trust::Given | Trust::Fitted | Trust::SameChip | Trust::SameFamily) {
         return Err(format!("{}: no calibration of it or a relative", asking.accelerator.id));
     }
-    let memory = occupancy(asking.model, asking.accelerator, &asking.deployment).map_err(|e| refused(&e))?;
-    if !memory.fits || waves(&asking.asked.workload, &memory, &asking.deployment) > 1.0 {
-        return Err("the KV pool does not hold the batch at once".into());
-    }
     let value = |wanted| asking.measured.iter().find(|(q, _)| *q == wanted).map(|(_, v)| *v);
     let measured = [value(Quantity::Ttft), value(Quantity::Tpot), value(Quantity::E2e)];
     if measured.iter().all(Option::is_none) {
         return Err("no latency measured".into());
     }
+    let memory = occupancy(asking.model, asking.accelerator, &asking.deployment).map_err(|e| refused(&e))?;
+    let workload = asking.asked.workload;
+    let batch = matches!(workload.load, Load::StaticBatch(_));
+    if !memory.fits || waves(&workload, &memory, &asking.deployment) > 1.0 {
+        return Err("the KV pool does not hold the batch at once".into());
+    }
+    let prepared = if batch {
+        Prepared::Batch(Box::new(estimator))
+    } else {
+        let (mut service, _) = loop_service(&question, &estimator, &memory).map_err(|e| refused(&e))?;
+        simulate(&mut service, &workload);
+        Prepared::Loop(Box::new(service))
+    };
     Ok(Ready {
-        run: Run { model: asking.model.id.clone(), gpu: asking.accelerator.id.clone(), measured },
+        id,
+        run: Run {
+            model: asking.family.to_owned(),
+            gpu: asking.accelerator.id.clone(),
+            measured,
+            simulated: !batch,
+        },
         version: asking.deployment.engine.version,
-        estimator,
-        workload: asking.asked.workload,
+        workload,
+        prepared,
     })
 }

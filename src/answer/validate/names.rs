@@ -38,6 +38,12 @@ impl Known {
             if !known.models.contains_key(model) {
                 known.models.insert(model.to_owned(), model_of(model, directories));
             }
+            if let Some(name) = checkpoint_name(row)
+                && !known.models.contains_key(&name)
+            {
+                let found = catalog::model(&name, directories);
+                known.models.insert(name.clone(), found.map_err(|e| unknown(e, "no such checkpoint")));
+            }
             if !known.devices.contains_key(gpu) {
                 let device = match catalog::accelerator(gpu, directories) {
                     Ok(found) => {
@@ -56,6 +62,12 @@ impl Known {
         find(&self.models, name)
     }
 
+    /// The published checkpoint of a row's model in the row's weight format, where the catalog has one: it says
+    /// which layers are quantised and which are not.
+    pub(super) fn checkpoint(&self, row: MeasuredRow<'_>) -> Option<&ModelSpec> {
+        self.model(&checkpoint_name(row)?).ok()
+    }
+
     pub(super) fn device(&self, name: &str) -> Result<&Device, String> {
         find(&self.devices, name)
     }
@@ -66,6 +78,21 @@ fn find<'a, T>(known: &'a BTreeMap<String, Result<T, String>>, name: &str) -> Re
         .get(name)
         .map_or_else(|| Err(format!("`{name}` was not read")), |r| r.as_ref().map_err(Clone::clone))
 }
+
+/// The name that a model's published checkpoint in the row's weight format would have: `nvidia/X-NVFP4`, `X-FP8`.
+fn checkpoint_name(row: MeasuredRow<'_>) -> Option<String> {
+    let suffix = match row.text("weight_dtype").to_ascii_lowercase().as_str() {
+        "fp4" | "nvfp4" => "-nvfp4",
+        "fp8" | "fp8_block" => "-fp8",
+        _ => return None,
+    };
+    let stem = stems(row.text("model")).into_iter().next()?;
+    (!stem.is_empty() && !stem.ends_with(suffix)).then(|| format!("{stem}{suffix}"))
+}
+
+/// Families whose own FP8 checkpoints hold 128 × 128 blocks of it, by the beginning of the model's id. Source: their
+/// `config.json` on Hugging Face (`weight_block_size`).
+const BLOCK_FP8: [&str; 6] = ["deepseek-v3", "deepseek-r1", "qwen3", "glm-4", "glm-5", "minimax-m"];
 
 /// The reason of a skip: short for names that nobody knows, in full for anything else.
 fn unknown(error: SpecError, short: &str) -> String {
@@ -183,6 +210,8 @@ pub(super) fn stored(row: MeasuredRow<'_>, engine: EngineKind, model: &ModelSpec
         let own = model.checkpoint.format(*class);
         own == data_type || (own == DataType::Fp8Block && data_type == DataType::Fp8)
     });
+    let in_blocks = data_type == DataType::Fp8 && BLOCK_FP8.iter().any(|family| model.id.starts_with(family));
+    let data_type = if in_blocks && !native { DataType::Fp8Block } else { data_type };
     Ok(match data_type {
         DataType::Fp32 | DataType::Bf16 | DataType::Fp16 => {
             Stored { data_type: Some(data_type), quantization: None }
@@ -311,6 +340,31 @@ mod tests {
         assert_eq!(found[2].0, Engine::newest(EngineKind::Sglang));
         assert!(found[2].1.as_ref().is_some_and(|why| why.contains("newest")));
         assert_eq!(found[3].1, None);
+    }
+
+    #[test]
+    fn checkpoints_are_those_of_the_row_s_weights() {
+        let header = "engine,model,gpu,mode,concurrency,input_len,output_len,weight_dtype,ttft_ms\n";
+        let row = |model: &str, weights: &str| {
+            format!("vllm,{model},h200-sxm,closed_loop,4,1024,1024,{weights},9\n")
+        };
+        let rows = [
+            row("moonshotai/Kimi-K2.5", "fp4"),
+            row("zai-org/GLM-5", "fp8"),
+            row("Qwen/Qwen3.5-397B-A17B", "fp8"),
+            row("moonshotai/Kimi-K2.5", "int4"),
+        ];
+        let table =
+            super::super::MeasuredTable::parse(&format!("{header}{}", rows.concat()), "a.csv").unwrap();
+        let directories = Directories::default();
+        let known = Known::of(table.rows(), &KernelChoice::Defaults, &directories).unwrap();
+        let own: Vec<_> = table.rows().map(|r| known.checkpoint(r).map(|m| m.id.as_str())).collect();
+        assert_eq!(own, [Some("kimi-k2.5-nvfp4"), Some("glm-5-fp8"), None, None]);
+        // its family's own checkpoint is in blocks
+        let qwen = table.rows().nth(2).unwrap();
+        let model = known.model("Qwen/Qwen3.5-397B-A17B").unwrap();
+        let stored = stored(qwen, EngineKind::Vllm, model).unwrap();
+        assert_eq!(stored.quantization, Some(DataType::Fp8Block));
     }
 
     #[test]

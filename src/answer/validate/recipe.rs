@@ -31,6 +31,8 @@ struct Rule {
     input_len: Option<u64>,
     output_len: Option<u64>,
     tp_below: Option<u32>,
+    tp: Option<u32>,
+    unversioned: Option<bool>,
     ranks: Option<bool>,
     concurrency_from: Option<u32>,
     max_num_seqs: Option<Seqs>,
@@ -41,6 +43,8 @@ struct Rule {
     receive_interval: Option<u32>,
     batch_wait: Option<(u32, f64)>,
     rank_wait: Option<u32>,
+    expert_ranks: Option<bool>,
+    attention_ranks: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,7 +76,7 @@ pub(super) fn apply(row: MeasuredRow<'_>, model: &str, workload: &Workload, depl
         _ => return,
     };
     deployment.max_model_len = Some(workload.input_len + workload.output_len + SPARE_TOKENS);
-    let p = deployment.parallelism;
+    let tp = deployment.parallelism.tp;
     for rule in &INFERENCEX.rules {
         let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|w| w == value);
         let applies = rule.engine == deployment.engine.kind.name()
@@ -81,8 +85,10 @@ pub(super) fn apply(row: MeasuredRow<'_>, model: &str, workload: &Workload, depl
             && is(&rule.weight_dtype, row.text("weight_dtype"))
             && rule.input_len.is_none_or(|n| n == workload.input_len)
             && rule.output_len.is_none_or(|n| n == workload.output_len)
-            && rule.tp_below.is_none_or(|n| p.tp < n)
-            && rule.ranks.is_none_or(|r| r == (p.dp > 1))
+            && rule.tp_below.is_none_or(|n| tp < n)
+            && rule.tp.is_none_or(|n| tp == n)
+            && rule.unversioned.is_none_or(|u| u == row.text("engine_version").is_empty())
+            && rule.ranks.is_none_or(|r| r == (deployment.parallelism.dp > 1))
             && rule.concurrency_from.is_none_or(|n| concurrency >= n);
         if applies {
             rule.set(concurrency, workload, deployment);
@@ -104,6 +110,14 @@ impl Rule {
             let old = deployment.engine.kind == EngineKind::Trtllm
                 && deployment.engine.version < crate::spec::deployment::Version(1, 2);
             deployment.max_num_batched_tokens = Some(if old { tokens } else { tokens.max(least) });
+        }
+        // a rule of the script's turns what the row names as tensor parallelism into ranks
+        let p = &mut deployment.parallelism;
+        let all = p.tp * p.dp;
+        if self.attention_ranks == Some(true) {
+            (p.tp, p.dp, p.ep) = (1, all, all);
+        } else if self.expert_ranks == Some(true) {
+            p.ep = all;
         }
         let set = |slot: &mut Option<u32>, value: Option<u32>| {
             if value.is_some() {

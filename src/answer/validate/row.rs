@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::names::{Known, engine_of, stored};
+use super::names::{Known, Stored, engine_of, stored};
 use super::{MeasuredRow, Quantity, recipe};
 use crate::answer::{Estimate, Interval, Kernels, Options, Question, estimate};
 use crate::spec::model::{LayerGroup, Mixer};
 use crate::spec::{
-    Accelerator, Deployment, Load, ModelSpec, Parallelism, SpecError, Workload, check_deployment,
+    Accelerator, DataType, Deployment, Load, ModelSpec, Parallelism, SpecError, Workload, check_deployment,
 };
 
 /// A run that is not compared.
@@ -24,10 +24,16 @@ pub(super) struct ComparedRow {
     pub values: Vec<Compared>,
     /// Model, accelerator, engine and load as understood.
     pub question: String,
+    /// A closed loop, not a static batch.
+    pub closed_loop: bool,
+    /// Requests in the batch or in flight.
+    pub batch: u32,
     /// Values of the columns grouped by.
     pub group: Vec<String>,
     /// Engine version that the row does not name, and why it was taken.
     pub assumed: Option<String>,
+    /// Checkpoint taken for the row's weight format.
+    pub checkpoint: Option<String>,
     /// The row may be validated against and not passed on.
     pub private: bool,
 }
@@ -43,6 +49,9 @@ pub(super) struct Compared {
     pub predicted: f64,
     /// 80 % interval of the prediction.
     pub interval: Interval,
+    /// What AIConfigurator predicted of the run, where the file says it (`peer_aic_ttft_ms`, …), in SI units.
+    #[serde(skip)]
+    pub peer: Option<f64>,
 }
 
 /// What a run asks.
@@ -98,6 +107,10 @@ pub(super) struct Asking<'a> {
     pub measured: Vec<(Quantity, f64)>,
     /// Engine version that the row does not name, and why it was taken.
     pub assumed: Option<String>,
+    /// Checkpoint taken for the row's weight format, where it is another than the model named.
+    pub checkpoint: Option<String>,
+    /// The model named.
+    pub family: &'a str,
 }
 
 impl<'a> Asking<'a> {
@@ -147,10 +160,22 @@ impl<'a> Asking<'a> {
         mut measured: Vec<(Quantity, f64)>,
     ) -> Result<Self, String> {
         let (engine, assumed) = engine_of(row)?;
-        let model = known.model(row.text("model"))?;
+        let base = known.model(row.text("model"))?;
         let (accelerator, kernels) = known.device(row.text("gpu"))?;
         let asked = asked?;
-        let stored = stored(row, engine.kind, model)?;
+        let own = known.checkpoint(row);
+        let model = own.unwrap_or(base);
+        let stored = match own {
+            Some(_) => Stored { data_type: None, quantization: None },
+            None => stored(row, engine.kind, model)?,
+        };
+        let checkpoint = match (own, stored.quantization) {
+            (Some(own), _) => Some(format!("{}: published checkpoint in that format", own.id)),
+            (None, Some(DataType::Fp8Block)) => {
+                Some(format!("{} in FP8 blocks of 128 × 128, as its family's own FP8 checkpoints", base.id))
+            }
+            _ => None,
+        };
         let kv_cache_data_type = match row.text("kv_cache_dtype") {
             "" | "auto" => None,
             text => Some(text.parse().map_err(|_| format!("kv_cache_dtype `{text}` is not known"))?),
@@ -162,13 +187,23 @@ impl<'a> Asking<'a> {
             kv_cache_data_type,
             ..Deployment::single(engine)
         };
-        recipe::apply(row, &model.id, &asked.workload, &mut deployment);
+        recipe::apply(row, &base.id, &asked.workload, &mut deployment);
         check_deployment(model, &deployment).map_err(|e| format!("refused: {e}"))?;
         keep_own_measurements(row, &asked, &mut measured);
         if measured.is_empty() {
             return Err("nothing measured that is predicted".into());
         }
-        Ok(Self { model, accelerator, kernels: kernels.as_ref(), deployment, asked, measured, assumed })
+        Ok(Self {
+            model,
+            accelerator,
+            kernels: kernels.as_ref(),
+            deployment,
+            asked,
+            measured,
+            assumed,
+            checkpoint,
+            family: &base.id,
+        })
     }
 
     /// The question.
@@ -199,21 +234,22 @@ pub(super) fn compare(row: MeasuredRow<'_>, known: &Known, by: &[String]) -> Res
         Err(e) => return Ok(Outcome::Skipped(format!("refused: {e}"))),
     };
     let asked = &asking.asked;
-    let values = asking
-        .measured
-        .iter()
-        .map(|(quantity, measured)| {
-            let (predicted, interval) = quantity.predicted(&answer, asked);
-            Compared { quantity: *quantity, measured: *measured, predicted, interval }
-        })
-        .collect();
+    let mut values = vec![];
+    for (quantity, measured) in &asking.measured {
+        let (predicted, interval) = quantity.predicted(&answer, asked);
+        let peer = row.positive(&format!("peer_aic_{}", quantity.column()))?.map(|p| p * quantity.scale());
+        values.push(Compared { quantity: *quantity, measured: *measured, predicted, interval, peer });
+    }
     let group = by.iter().map(|column| group_value(column, row, asking.model, &answer)).collect();
     Ok(Outcome::Compared(Box::new(ComparedRow {
         id: row.id(),
         values,
+        closed_loop: matches!(asked.workload.load, Load::Concurrency(_)),
+        batch: asked.batch,
         question: described(&answer, asked),
         group,
         assumed: asking.assumed.clone(),
+        checkpoint: asking.checkpoint.clone(),
         private: !row.text("licence_note").is_empty(),
     })))
 }
