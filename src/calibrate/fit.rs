@@ -166,9 +166,10 @@ fn polish<F: Form>(
 }
 
 fn check<F: Form>(rows: &[Row<F::Input>]) -> Result<(), FitError> {
-    let needed = ROWS_PER_COEFFICIENT * F::COEFFICIENTS.len();
+    let coefficients = F::COEFFICIENTS.iter().filter(|c| !c.refines).count();
+    let needed = ROWS_PER_COEFFICIENT * coefficients;
     if rows.len() < needed {
-        return Err(FitError::TooFew { rows: rows.len(), coefficients: F::COEFFICIENTS.len(), needed });
+        return Err(FitError::TooFew { rows: rows.len(), coefficients, needed });
     }
     if let Some((row, bad)) = rows.iter().enumerate().find(|(_, r)| !(r.seconds > 0.0 && r.seconds < 1e6)) {
         return Err(FitError::NoTime { row, value: bad.seconds });
@@ -232,11 +233,16 @@ fn descend<F: Form>(
     hardware: &Hardware,
     settled: f64,
 ) -> (Vec<f64>, f64) {
+    let few = samples.len() < ROWS_PER_COEFFICIENT * F::COEFFICIENTS.len();
     // what has a few values only keeps that of the start
     let bounds: Vec<[f64; 2]> = F::COEFFICIENTS
         .iter()
         .zip(&start)
-        .map(|(c, at)| if c.choices.is_empty() { [c.low.ln(), c.high.ln()] } else { [*at, *at] })
+        .map(|(c, at)| match c.choices {
+            [] if c.refines && few => [c.low.ln(); 2],
+            [] => [c.low.ln(), c.high.ln()],
+            _ => [*at, *at],
+        })
         .collect();
     // a step may be short for its damping alone: two in turn end it
     let patience = Patience { settled, steps: 2, ..Patience::STRICT };

@@ -31,13 +31,21 @@ pub struct Coefficient {
     pub start: f64,
     /// The only values that it may have, of which a fit tries every one; empty for all within the bounds.
     pub choices: &'static [f64],
+    /// A refinement, without effect at its low bound, where it stays when samples are too few for it.
+    pub refines: bool,
 }
 
 impl Coefficient {
     /// A coefficient with its bounds and start.
     #[must_use]
     pub const fn new(name: &'static str, low: f64, high: f64, start: f64) -> Self {
-        Self { name, low, high, start, choices: &[] }
+        Self { name, low, high, start, choices: &[], refines: false }
+    }
+
+    /// The same, needed only where samples are many.
+    #[must_use]
+    pub const fn refining(self) -> Self {
+        Self { refines: true, ..self }
     }
 
     /// One of a few ways that kernels work: numbers that name them, ascending from the usual one.
@@ -47,7 +55,7 @@ impl Coefficient {
             [first, .., last] => (*first, *last),
             _ => (1.0, 1.0),
         };
-        Self { name, low, high, start: low, choices }
+        Self { name, low, high, start: low, choices, refines: false }
     }
 }
 

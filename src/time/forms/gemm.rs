@@ -69,8 +69,8 @@ impl Form for SoftGemm {
         Coefficient::new("latency_us", 0.5, 400.0, 4.0),
         Coefficient::new("blend", 1.0, 10.0, 2.0),
         Coefficient::new("quantise", 0.05, 100.0, 5.0),
-        Coefficient::new("wave", 0.01, 1.0, 0.3),
-        Coefficient::new("small_tile_loss", 1e-3, 2.0, 0.1),
+        Coefficient::new("wave", 0.01, 1.0, 0.3).refining(),
+        Coefficient::new("small_tile_loss", 1e-3, 2.0, 0.1).refining(),
     ];
 
     fn seconds(c: &[f64], x: &Gemm, hardware: &Hardware) -> f64 {
