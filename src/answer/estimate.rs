@@ -2,15 +2,17 @@
 
 mod estimator;
 mod latency;
+mod loop_description;
 mod loops;
 mod provenance;
+mod regime;
 
 use serde::Serialize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::cost::{Cost, CostInputs};
-use super::interval::{Intervals, Regime, shares};
+use super::interval::Intervals;
 use super::kernels::Kernels;
 use crate::memory::{MemoryError, MemoryReport, occupancy};
 use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
@@ -20,6 +22,7 @@ use loops::is_alone;
 
 pub use estimator::{Counted, Estimator};
 pub use latency::Latency;
+pub(super) use loop_description::described;
 pub(super) use loops::outcome_warnings;
 pub(super) use loops::service as loop_service;
 pub use loops::traffic;
@@ -283,14 +286,8 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     let lengths = [workload.input_len as f64, workload.output_len as f64];
     let gpus = deployment.parallelism.accelerators();
     let breakdown = estimator.breakdown(&shown, waves);
-    let kernel_shares = estimator.shares(&shown, waves);
-    let regime = Regime {
-        engine: deployment.engine.kind,
-        shares: estimator.transferred(shares(&kernel_shares, &latency)),
-        measured: estimator.engine_spread(&latency),
-        judged: estimator.default_spread(),
-        closed_loop: simulated.is_some(),
-    };
+    let (regime, kernel_shares) =
+        regime::regime(question, &estimator, &shown, waves, &latency, simulated.is_some());
     let mut warnings = model.warnings.clone();
     warnings.extend(formats.warnings.iter().cloned());
     warnings.extend(estimator.engine_warning().map(str::to_owned));
@@ -429,49 +426,6 @@ fn resolve_images(question: &Question<'_>) -> Result<Workload, SpecError> {
         workload.input_len += u64::from(images.count) * vision.tokens(images.width, images.height);
     }
     Ok(workload)
-}
-
-/// What every answer about a loop says of its deployment.
-pub(super) struct Described {
-    pub estimator: Estimator,
-    pub inputs: Inputs,
-    pub warnings: Vec<String>,
-}
-
-impl Described {
-    /// What is known of the error of a simulation's latencies, and where its numbers come from.
-    pub(super) fn regime(
-        &self,
-        question: &Question<'_>,
-        latency: &Latency,
-        rows: f64,
-    ) -> (Regime, Provenance) {
-        let load = Load::Concurrency(rows.round().max(1.0) as u32);
-        let shown = Workload { load, ..question.workload.at_mean() };
-        let kernel_shares = self.estimator.shares(&shown, 1.0);
-        let regime = Regime {
-            engine: question.deployment.engine.kind,
-            shares: shares(&kernel_shares, latency),
-            measured: self.estimator.engine_spread(latency),
-            judged: self.estimator.default_spread(),
-            closed_loop: true,
-        };
-        (regime, provenance::provenance(question, &self.estimator, &kernel_shares))
-    }
-}
-
-/// Makes the deployment of a question ready for a simulation.
-///
-/// # Errors
-/// When the deployment cannot run the model.
-pub(super) fn described(question: &Question<'_>) -> Result<Described, MemoryError> {
-    check_workload(&question.workload.at_mean())?;
-    let formats = Formats::resolve(question.model, question.deployment, question.accelerator)?;
-    let estimator = Estimator::new(question, &formats)?;
-    let mut warnings = question.model.warnings.clone();
-    warnings.extend(formats.warnings.iter().cloned());
-    warnings.extend(estimator.engine_warning().map(str::to_owned));
-    Ok(Described { inputs: inputs(question, question.workload, &formats, &estimator), warnings, estimator })
 }
 
 fn inputs(question: &Question<'_>, asked: &Workload, formats: &Formats, estimator: &Estimator) -> Inputs {

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::estimate::Latency;
-use super::transfer::spread;
+use super::transfer::{ANY, spread};
 use crate::spec::EngineKind;
 use crate::time::{OperatorClass, Trust};
 
@@ -72,6 +72,8 @@ pub(super) fn shares([prefill, decode]: &[Vec<Share>; 2], latency: &Latency) -> 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Regime {
     pub engine: EngineKind,
+    /// Accelerator.
+    pub gpu: String,
     /// Shares of TTFT, TPOT and E2E by class of operator.
     pub shares: [Vec<Share>; 3],
     /// 10 % and 90 % quantiles of ln(measured / predicted) on rows left out of the fit of the engine's terms, where
@@ -108,11 +110,11 @@ impl Regime {
             *end = measured.unwrap_or(*end);
         }
         if self.closed_loop {
-            // what the closed form misses of queueing beside the static rows; judged
+            // queueing, which static rows do not have; judged until loops are validated against measured ones
             ends = ends.map(|[low, high]| [low - 0.1, high + 0.18]);
         }
         for (ends, shares) in ends.iter_mut().zip(&self.shares) {
-            let [low, high] = kernel_excess(shares, self.judged);
+            let [low, high] = kernel_excess(shares, &self.gpu, self.judged);
             // an end on the other side of the prediction stays there unless the kernels move it
             *ends = [-ends[0].min(0.0).hypot(low), ends[1].max(0.0).hypot(high)];
         }
@@ -135,24 +137,39 @@ impl Regime {
 /// Within one step a class errs as one: its operators come from one fit, so their errors add linearly,
 /// z_c = w_c·q_c with w_c the class's share of the time and q_c its quantile. Classes come from fits of their own and
 /// add in squares. Errors of an accelerator's own fit are in the engine's spread already, which was found on such:
-/// z_k² = Σ_c w_c²·(q_c² − q_c,own²), never below 0. Quantiles: `calibration/defaults/transfer.csv`.
+/// z_k² = Σ_c w_c²·(q_c² − q_c,own²), never below 0. Classes that few of those runs had ([`is_common`]) are not in it:
+/// their own error counts whole. Quantiles: `calibration/defaults/transfer.csv`.
 ///
-/// Defaults that name quantiles of their own (`judged`, of whole runs: nothing better is known of their kernels) err as
-/// one, over the share of all their classes.
-fn kernel_excess(shares: &[Share], judged: Option<[f64; 2]>) -> [f64; 2] {
+/// Defaults that name quantiles of their own (`judged`: of whole runs, because nothing is known of their single kernels)
+/// have those, whatever their classes.
+fn kernel_excess(shares: &[Share], gpu: &str, judged: Option<[f64; 2]>) -> [f64; 2] {
     let mut squares = [0.0; 2];
     let is_judged = |s: &&Share| s.trust == Trust::Default && judged.is_some();
     for s in shares.iter().filter(|s| !is_judged(s)) {
-        let (here, own) = (quantiles(s.trust, s.class), quantiles(Trust::Fitted, s.class));
+        let here = quantiles(s.trust, gpu, s.class);
+        let own = if is_common(s.class) { quantiles(Trust::Fitted, ANY, s.class) } else { [0.0; 2] };
         for ((square, q), own) in squares.iter_mut().zip(here).zip(own) {
             *square += s.share.powi(2) * (q.powi(2) - own.powi(2)).max(0.0);
         }
     }
-    let share: f64 = shares.iter().filter(is_judged).map(|s| s.share).sum();
-    for (square, q) in squares.iter_mut().zip(distances(judged.unwrap_or_default())) {
-        *square += (share * q).powi(2);
+    let whole = judged.filter(|_| shares.iter().any(|s| is_judged(&s))).map_or([0.0; 2], distances);
+    for (square, q) in squares.iter_mut().zip(whole) {
+        *square += q.powi(2);
     }
     squares.map(f64::sqrt)
+}
+
+/// Classes in every run that the spreads of engines were found on: nearly all were dense models in 16 bit.
+fn is_common(class: OperatorClass) -> bool {
+    matches!(
+        class,
+        OperatorClass::Gemm16
+            | OperatorClass::PrefillAttention
+            | OperatorClass::DecodeAttention
+            | OperatorClass::Link
+            | OperatorClass::Recurrent
+            | OperatorClass::Elementwise
+    )
 }
 
 /// Distances of a class's quantiles from the prediction, 0 where they lie on its other side.
@@ -160,11 +177,11 @@ fn kernel_excess(shares: &[Share], judged: Option<[f64; 2]>) -> [f64; 2] {
 /// Of bandwidth-only and recurrent kernels there are no tables; they count as decode attention, which waits for memory
 /// as they do. They always run on defaults, also where the engine's spread was found, so that defaults fitted for the
 /// family add nothing.
-fn quantiles(trust: Trust, class: OperatorClass) -> [f64; 2] {
+fn quantiles(trust: Trust, gpu: &str, class: OperatorClass) -> [f64; 2] {
     let unmeasured = matches!(class, OperatorClass::Recurrent | OperatorClass::Elementwise);
     let class = if unmeasured { OperatorClass::DecodeAttention } else { class };
     let trust = if unmeasured && trust == Trust::FamilyDefault { Trust::Fitted } else { trust };
-    let [low, high] = distances(spread(trust, class).unwrap_or_default());
+    let [low, high] = distances(spread(trust, gpu, class).unwrap_or_default());
     // to which side a judged value is off on the accelerators with tables says nothing about others
     if trust == Trust::Default { [low.max(high); 2] } else { [low, high] }
 }
@@ -181,6 +198,7 @@ mod tests {
         let shares = vec![Share { class: OperatorClass::Gemm16, trust, share }];
         Regime {
             engine: EngineKind::Vllm,
+            gpu: "none".into(),
             shares: [shares.clone(), shares.clone(), shares],
             measured: [None; 3],
             judged: None,
@@ -190,20 +208,20 @@ mod tests {
 
     #[test]
     fn one_class_by_hand() {
-        let [low, high] = spread(Trust::SameFamily, OperatorClass::Gemm16).unwrap();
-        let [own_low, own_high] = spread(Trust::Fitted, OperatorClass::Gemm16).unwrap();
-        let [got_low, got_high] = kernel_excess(&regime(Trust::SameFamily, 0.5).shares[0], None);
+        let [low, high] = spread(Trust::SameFamily, ANY, OperatorClass::Gemm16).unwrap();
+        let [own_low, own_high] = spread(Trust::Fitted, ANY, OperatorClass::Gemm16).unwrap();
+        let [got_low, got_high] = kernel_excess(&regime(Trust::SameFamily, 0.5).shares[0], ANY, None);
         assert!((got_low - 0.5 * (low * low - own_low * own_low).sqrt()).abs() < 1e-12);
         assert!((got_high - 0.5 * (high * high - own_high * own_high).sqrt()).abs() < 1e-12);
     }
 
     #[test]
-    fn judged_defaults_err_as_one() {
+    fn defaults_of_whole_runs_have_their_quantiles() {
         let share = |class| Share { class, trust: Trust::Default, share: 0.3 };
         let shares = [share(OperatorClass::Gemm16), share(OperatorClass::Experts)];
-        let [low, high] = kernel_excess(&shares, Some([-0.1, 1.0]));
-        assert!((low - 0.06).abs() < 1e-12 && (high - 0.6).abs() < 1e-12);
-        let [low, high] = kernel_excess(&shares, None);
+        let [low, high] = kernel_excess(&shares, ANY, Some([-0.1, 1.0]));
+        assert!((low - 0.1).abs() < 1e-12 && (high - 1.0).abs() < 1e-12);
+        let [low, high] = kernel_excess(&shares, ANY, None);
         assert!((low - high).abs() < 0.1 && low > 0.1);
     }
 

@@ -16,7 +16,7 @@ use crate::spec::{Accelerator, SpecError};
 use crate::time::{Coefficients, Device, Hardware, OperatorClass, Trust, kinship};
 
 /// Stands for every accelerator, donor or data type.
-const ANY: &str = "*";
+pub(super) const ANY: &str = "*";
 
 /// The file that `just transfer` writes.
 const EMBEDDED: &str = include_str!("../../calibration/defaults/transfer.csv");
@@ -167,8 +167,11 @@ pub fn leave_one_out(
             let class = OperatorClass::of_samples(operator, &dtype);
             let own = (donor.trust, target.id.clone(), donor.name.clone(), operator, dtype.clone());
             let every = (donor.trust, ANY.to_owned(), ANY.to_owned(), operator, dtype);
-            let class = class.map(|c| (donor.trust, ANY.to_owned(), ANY.to_owned(), c.key(), ANY.to_owned()));
-            for key in [Some(own), Some(every), class].into_iter().flatten() {
+            let of_class = |gpu: &str, name: &str| {
+                class.map(|c| (donor.trust, gpu.to_owned(), name.to_owned(), c.key(), ANY.to_owned()))
+            };
+            let classes = [of_class(&target.id, &donor.name), of_class(ANY, ANY)];
+            for key in [own, every].into_iter().chain(classes.into_iter().flatten()) {
                 all.entry(key).or_default().extend(&scored.pairs);
             }
         }
@@ -217,17 +220,24 @@ pub fn embedded_transfers() -> Result<Vec<Transfer>, SpecError> {
     })
 }
 
-/// 10 % and 90 % quantiles of ln(measured / predicted) of a class of operators at a degree of trust; none where no
-/// table decides.
+/// 10 % and 90 % quantiles of ln(measured / predicted) of a class of operators at a degree of trust: those found on this
+/// very accelerator where its own calibration predicts, else those over all accelerators; none where no table decides.
 #[must_use]
-pub(super) fn spread(trust: Trust, class: OperatorClass) -> Option<[f64; 2]> {
-    static SPREADS: LazyLock<BTreeMap<(String, String), [f64; 2]>> = LazyLock::new(|| {
-        let of_class = |t: &Transfer| t.gpu == ANY && t.dtype == ANY;
+pub(super) fn spread(trust: Trust, gpu: &str, class: OperatorClass) -> Option<[f64; 2]> {
+    type Key = (String, String, String);
+    static SPREADS: LazyLock<BTreeMap<Key, [f64; 2]>> = LazyLock::new(|| {
+        let kept = |t: &Transfer| t.dtype == ANY && (t.gpu == ANY || t.trust == Trust::Fitted.key());
         let all = embedded_transfers().unwrap_or_default();
-        all.into_iter().filter(of_class).map(|t| ((t.trust, t.operator), [t.log_q10, t.log_q90])).collect()
+        all.into_iter().filter(kept).map(|t| ((t.trust, t.gpu, t.operator), [t.log_q10, t.log_q90])).collect()
     });
-    let trust = if trust == Trust::Given { Trust::Fitted } else { trust };
-    SPREADS.get(&(trust.key().to_owned(), class.key().to_owned())).copied()
+    let of = |trust: Trust, gpu: &str| {
+        SPREADS.get(&(trust.key().to_owned(), gpu.to_owned(), class.key().to_owned())).copied()
+    };
+    match trust {
+        // what a user's own file is worth nobody has measured: as much as one of ours
+        Trust::Given => of(Trust::Fitted, ANY),
+        _ => of(trust, gpu).or_else(|| of(trust, ANY)),
+    }
 }
 
 #[cfg(test)]
@@ -247,10 +257,17 @@ mod tests {
 
     #[test]
     fn a_matrix_product_is_known_worse_the_farther_its_fit_comes_from() {
-        let width = |trust| spread(trust, OperatorClass::Gemm16).map(|[low, high]| high - low).unwrap();
+        let width = |trust| spread(trust, ANY, OperatorClass::Gemm16).map(|[low, high]| high - low).unwrap();
         let [own, chip, family] = [Trust::Fitted, Trust::SameChip, Trust::SameFamily].map(width);
         assert!(own < chip && chip < family, "{own} {chip} {family}");
-        assert_eq!(spread(Trust::Given, OperatorClass::Link), spread(Trust::Fitted, OperatorClass::Link));
-        assert_eq!(spread(Trust::Fitted, OperatorClass::Recurrent), None);
+        assert_eq!(
+            spread(Trust::Given, "h100-sxm", OperatorClass::Link),
+            spread(Trust::Fitted, ANY, OperatorClass::Link)
+        );
+        assert_ne!(
+            spread(Trust::Fitted, "a100-sxm-80", OperatorClass::Experts),
+            spread(Trust::Fitted, ANY, OperatorClass::Experts)
+        );
+        assert_eq!(spread(Trust::Fitted, ANY, OperatorClass::Recurrent), None);
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn transfer_chapter(out: &mut String, transfers: &[Transfer]) {
     for (trust, words) in
         TRUSTS.iter().filter(|(trust, _)| matches!(*trust, "same_chip" | "same_family" | "other_family"))
     {
-        let of = transfers.iter().filter(|t| t.trust == *trust && t.gpu != "*");
+        let of = transfers.iter().filter(|t| t.trust == *trust && t.gpu != "*" && t.dtype != "*");
         section(
             out,
             format!("{words}, by accelerator"),
