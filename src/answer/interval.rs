@@ -81,7 +81,7 @@ pub(super) struct Regime {
     pub measured: [Option<[f64; 2]>; 3],
     /// Quantiles that the defaults in force name for themselves.
     pub judged: Option<[f64; 2]>,
-    /// Continuous batching by the closed form instead of one static batch.
+    /// Requests over time instead of one static batch.
     pub closed_loop: bool,
 }
 
@@ -109,9 +109,9 @@ impl Regime {
         for (end, measured) in ends.iter_mut().zip(self.measured) {
             *end = measured.unwrap_or(*end);
         }
-        if self.closed_loop {
-            // queueing, which static rows do not have; judged until loops are validated against measured ones
-            ends = ends.map(|[low, high]| [low - 0.1, high + 0.18]);
+        for (end, _) in ends.iter_mut().zip(self.measured).filter(|(_, m)| self.closed_loop && m.is_none()) {
+            // queueing, judged where no measured loop was left out of a fit
+            *end = [end[0] - 0.1, end[1] + 0.18];
         }
         for (ends, shares) in ends.iter_mut().zip(&self.shares) {
             let [low, high] = kernel_excess(shares, &self.gpu, self.judged);
