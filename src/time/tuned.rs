@@ -218,7 +218,9 @@ fn exchanges(calibration: &Calibration, engine: EngineKind) -> Vec<Exchange> {
             }
             best.into_iter().map(|(n, f)| (f64::from(n), f.c.clone())).collect()
         };
-        let sources = preference(engine).iter().chain(&LIBRARIES);
+        // llama.cpp copies between devices itself and calls no library
+        let libraries: &[&str] = if engine == EngineKind::Llamacpp { &[] } else { &LIBRARIES };
+        let sources = preference(engine).iter().chain(libraries);
         let Some(fits) = sources.map(|s| from(s)).find(|fits| !fits.is_empty()) else { continue };
         let ready = RANKS
             .iter()
@@ -393,5 +395,18 @@ fn bound(operator: &Operator, hardware: &Hardware, seconds: f64) -> Bound {
         Bound::Compute
     } else {
         Bound::Memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_a_gpu_hold_nothing_of_llama_cpp() {
+        let text = include_str!("../../calibration/h100-sxm.toml");
+        let calibration = Calibration::from_toml(text, "h100-sxm.toml").unwrap();
+        assert!(Tuned::new(&calibration, EngineKind::Llamacpp).is_empty());
+        assert!(!Tuned::new(&calibration, EngineKind::Vllm).is_empty());
     }
 }
