@@ -182,10 +182,13 @@ proptest! {
         // longer requests of a loop may meet others in fewer of their steps
         let case = case.with(|w| if let Load::Concurrency(n) = w.load { w.load = Load::StaticBatch(n) });
         let Some(answer) = case.ask() else { return Ok(()) };
+        // a longer prompt moves the end of another into the next step, where sampling its row may hide behind
+        // the launches: sampled rows are 1e-5 of a step of thousands of tokens
+        let slack = 1.0 - 1e-4;
         let slower = |other: &Case, what: &str| -> Result<(), TestCaseError> {
             let other = other.ask().expect("the same deployment");
-            prop_assert!(other.latency.prefill_s >= answer.latency.prefill_s * (1.0 - 1e-9), "prefill: {what}");
-            prop_assert!(other.latency.e2e_s >= answer.latency.e2e_s * (1.0 - 1e-9), "e2e: {what}");
+            prop_assert!(other.latency.prefill_s >= answer.latency.prefill_s * slack, "prefill: {what}");
+            prop_assert!(other.latency.e2e_s >= answer.latency.e2e_s * slack, "e2e: {what}");
             Ok(())
         };
         slower(&case.with(|w| w.input_len += more), "longer prompt")?;

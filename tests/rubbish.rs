@@ -125,7 +125,7 @@ fn samples_that_are_none() {
             ("calibrate --gpu h100-sxm --from-samples other.csv", &["other.csv", "columns", "gemm"]),
             (
                 "calibrate --gpu h100-sxm --from-samples few.csv",
-                &["gemm", "2 samples are too few", "at least 14"],
+                &["gemm", "2 samples are too few", "at least 10"],
             ),
             ("calibrate --gpu h100-sxm --from-samples word.csv", &["word.csv", "k (line 2)", "many"]),
             ("calibrate --gpu h100-sxm --from-samples negative.csv", &["latency_us (line 2)", "-5"]),

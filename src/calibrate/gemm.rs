@@ -88,9 +88,7 @@ pub fn launch_floor(rows: &[Row<Gemm>]) -> Option<f64> {
 pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
     let mut refused = vec![];
     for (key, rows) in classes(table, hardware)? {
-        // a device that was measured is known not to time launches, and a CPU takes longer
-        let recorded = !table.engine.starts_with("measured");
-        if let Some(floor) = launch_floor(&rows).filter(|_| recorded) {
+        if let Some(floor) = launch_floor(&rows).filter(|_| !table.probed) {
             refused.push((key, FitError::LaunchBound { floor_us: floor * 1e6 }));
             continue;
         }

@@ -26,6 +26,8 @@ pub struct Table {
     pub engine: String,
     /// The operator, where the table says it in a column; else its columns tell.
     pub operator: Option<String>,
+    /// Of a file that `calibrate` measured: its probes time kernels, never their launch from the host.
+    pub probed: bool,
     columns: BTreeMap<String, usize>,
     records: Vec<csv::StringRecord>,
 }
@@ -89,6 +91,7 @@ impl Table {
                     file: file.into(),
                     engine: samples.origin.engine.clone(),
                     operator: Some(name.into()),
+                    probed: true,
                     columns: columns.into_iter().enumerate().map(|(i, c)| (c.clone(), i)).collect(),
                     records: vec![],
                 });
@@ -132,7 +135,7 @@ impl Table {
             });
         }
         let records = reader.records().collect::<Result<_, _>>().map_err(syntax)?;
-        Ok(Self { file: file.into(), engine: engine.into(), operator: None, columns, records })
+        Ok(Self { file: file.into(), engine: engine.into(), operator: None, probed: false, columns, records })
     }
 
     /// True when the table has all these columns.
