@@ -113,6 +113,10 @@ fn simulations_keep_their_schema() {
         "--request-rate 2 --ramp-to 20 --num-prompts 300 --replicas 2 --router least-loaded --discipline srpt".to_owned(),
         "--hourly-rates 1,5,2 --num-prompts 200 --ttft 300 --tpot 30 --percentile p90".to_owned(),
         "--request-rate 5 --num-prompts 500 --ttft 300 --tpot 20 --find-rate".to_owned(),
+        "--preset chat --request-rate 8 --num-prompts 300".to_owned(),
+        "--preset batch --num-prompts 200".to_owned(),
+        "--preset mlperf-llama3.1-8b --concurrency 16".to_owned(),
+        format!("--lengths {traces}/azure_code_2023.csv --concurrency 8"),
         format!("--trace {traces}/azure_conv_2023.csv"),
         format!("--trace {traces}/azure_code_2023.csv --trace-speed 4 --ttft 1s"),
         format!("--trace {traces}/mooncake_conversation.jsonl --replicas 2 --router prefix-aware"),
@@ -319,6 +323,7 @@ fn every_key_of_every_schema_is_described() {
     for name in [
         "estimate",
         "memory",
+        "simulate",
         "models-show",
         "models-list",
         "gpus-show",

@@ -15,6 +15,8 @@ use crate::spec::{Load, SpecError};
 pub struct Demand {
     /// Requests.
     pub traffic: Traffic,
+    /// Where their lengths were published, for the report.
+    pub lengths_source: Option<String>,
     /// Replicas of the deployment behind a router.
     pub replicas: u32,
     /// The router's rule.
@@ -118,6 +120,9 @@ pub struct Saturation {
 pub struct Simulation {
     /// The deployment as it was understood.
     pub inputs: Inputs,
+    /// Where the lengths were published, of a preset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lengths_source: Option<String>,
     /// Replicas.
     pub replicas: u32,
     /// Requests sent.
@@ -194,6 +199,7 @@ pub fn simulate(question: &Question<'_>, demand: &Demand) -> Result<Simulation, 
     warnings.extend(super::estimate::outcome_warnings(&outcome, question.workload.load));
     Ok(Simulation {
         inputs: described.inputs,
+        lengths_source: demand.lengths_source.clone(),
         replicas: demand.replicas,
         simulated_requests: outcome.sent,
         completed_requests: metrics.completed(),

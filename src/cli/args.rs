@@ -331,7 +331,7 @@ pub(super) struct WorkloadArgs {
     request_rate: Option<f64>,
     /// Shape of the gaps of an open loop: 1 is a Poisson process, below 1 is burstier.
     #[arg(long, value_parser = rate, default_value = "1", value_name = "SHAPE", help_heading = "Workload")]
-    burstiness: f64,
+    pub(super) burstiness: f64,
     /// Requests of a loop [default: 10 × concurrency, 1,000 of an open loop].
     #[arg(long, visible_alias = "num-requests", value_parser = positive, value_name = "N", help_heading = "Workload")]
     num_prompts: Option<u64>,
@@ -341,6 +341,11 @@ pub(super) struct WorkloadArgs {
 }
 
 impl WorkloadArgs {
+    /// True when a load was asked for in so many words.
+    pub(super) fn load_is_given(&self) -> bool {
+        self.batch_size.is_some() || self.concurrency.is_some() || self.request_rate.is_some()
+    }
+
     pub(super) fn resolve(&self) -> Workload {
         Workload {
             length_ratio_min: self.length_ratio_min,

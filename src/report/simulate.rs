@@ -13,15 +13,17 @@ pub fn simulation(answer: &Simulation) -> Report {
     let json = versioned(&serde_json::to_value(answer).unwrap_or_else(|_| json!({})));
     let mut sections = vec![latency(answer), load(answer)];
     sections.extend(answer.goodput.as_ref().map(goodput));
+    let mut footer: Vec<String> = answer.lengths_source.iter().map(|s| format!("Lengths: {s}.")).collect();
+    footer.push(format!(
+        "Kernel times: {} ({}). Engine: {}.",
+        answer.provenance.trust.words(),
+        answer.provenance.kernels,
+        answer.provenance.engine
+    ));
     Report {
         heading: heading(answer),
         sections,
-        footer: vec![format!(
-            "Kernel times: {} ({}). Engine: {}.",
-            answer.provenance.trust.words(),
-            answer.provenance.kernels,
-            answer.provenance.engine
-        )],
+        footer,
         warnings: answer.warnings.clone(),
         json,
         vllm: Some(vllm(answer)),

@@ -3,6 +3,7 @@
 use rand_distr::{Distribution, LogNormal, Normal};
 use rand_mt::Mt;
 use rand_xoshiro::Xoshiro256PlusPlus;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::spec::SpecError;
@@ -34,7 +35,7 @@ impl Length {
         }
     }
 
-    fn sampler(self) -> Result<Sampler, SpecError> {
+    pub(super) fn sampler(self) -> Result<Sampler, SpecError> {
         let refused = |why: &str| Err(SpecError::Usage(format!("length distribution {self:?}: {why}")));
         let sound = |mean: f64, deviation: f64| {
             mean.is_finite()
@@ -66,6 +67,32 @@ impl Length {
     }
 }
 
+impl FromStr for Length {
+    type Err = SpecError;
+
+    /// Reads `500`, `fixed:500`, `uniform:100,900`, `normal:500,100` or `lognormal:1020,900`.
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let refused = |why: &str| SpecError::Usage(format!("`{text}` is no distribution of lengths: {why}"));
+        let form = "write it like 500, uniform:100,900, normal:500,100 or lognormal:1020,900 (mean, standard deviation)";
+        let (kind, numbers) = text.split_once(':').unwrap_or(("fixed", text));
+        let numbers: Result<Vec<f64>, _> = numbers.split(',').map(|n| n.trim().parse()).collect();
+        let numbers = numbers.map_err(|_| refused(form))?;
+        let whole = |x: f64| {
+            let fits = x.fract() == 0.0 && (1.0..=f64::from(LONGEST)).contains(&x);
+            fits.then_some(x as u32)
+                .ok_or_else(|| refused("lengths must be whole numbers from 1 to 1,073,741,824"))
+        };
+        let length = match (kind.trim(), numbers.as_slice()) {
+            ("fixed", [n]) => Self::Fixed(whole(*n)?),
+            ("uniform", [low, high]) => Self::Uniform(whole(*low)?, whole(*high)?),
+            ("normal", [mean, deviation]) => Self::Normal(*mean, *deviation),
+            ("lognormal", [mean, deviation]) => Self::LogNormal(*mean, *deviation),
+            _ => return Err(refused(form)),
+        };
+        length.sampler().map(|_| length)
+    }
+}
+
 /// Lengths of prompts and outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Lengths {
@@ -88,6 +115,8 @@ pub enum Lengths {
     },
     /// Pairs of prompt and output tokens, in turn and from the start again.
     Pairs(Arc<[(u32, u32)]>),
+    /// One of the pairs at random each time.
+    Sample(Arc<[(u32, u32)]>),
 }
 
 impl Lengths {
@@ -99,7 +128,7 @@ impl Lengths {
             Self::Harness { input, output, ratio } => {
                 [input, output].map(|n| f64::midpoint(lowest(*n, *ratio), f64::from(*n)))
             }
-            Self::Pairs(pairs) => {
+            Self::Pairs(pairs) | Self::Sample(pairs) => {
                 let count = pairs.len().max(1) as f64;
                 let mean =
                     |of: fn(&(u32, u32)) -> u32| pairs.iter().map(|p| f64::from(of(p))).sum::<f64>() / count;
@@ -129,10 +158,11 @@ impl Lengths {
                 }
                 Draws::Harness(Box::new([first, inputs.of(*output, *ratio)]))
             }
-            Self::Pairs(pairs) if pairs.is_empty() => {
+            Self::Pairs(pairs) | Self::Sample(pairs) if pairs.is_empty() => {
                 return Err(SpecError::Usage("the list of lengths is empty".into()));
             }
             Self::Pairs(pairs) => Draws::Pairs(Arc::clone(pairs), 0),
+            Self::Sample(pairs) => Draws::Sample(Arc::clone(pairs)),
         })
     }
 }
@@ -150,7 +180,7 @@ pub(super) enum Sampler {
 }
 
 impl Sampler {
-    fn draw(&self, random: &mut Xoshiro256PlusPlus) -> u32 {
+    pub(super) fn draw(&self, random: &mut Xoshiro256PlusPlus) -> u32 {
         let whole = |x: f64| x.round().clamp(1.0, f64::from(LONGEST)) as u32;
         match self {
             Self::Fixed(n) => *n,
@@ -170,6 +200,7 @@ pub(super) enum Draws {
     Independent([Sampler; 2]),
     Harness(Box<[RandInt; 2]>),
     Pairs(Arc<[(u32, u32)]>, usize),
+    Sample(Arc<[(u32, u32)]>),
 }
 
 impl Draws {
@@ -185,6 +216,10 @@ impl Draws {
                 let pair = pairs[*at % pairs.len()];
                 *at += 1;
                 pair
+            }
+            Self::Sample(pairs) => {
+                let unit: f64 = rand_distr::StandardUniform.sample(random);
+                pairs[((unit * pairs.len() as f64) as usize).min(pairs.len() - 1)]
             }
         }
     }
@@ -236,6 +271,77 @@ mod tests {
         let mut draws = RandInt { generator: Mt::new(0), low: 1, span: 9 };
         let list: Vec<u32> = (0..10).map(|_| draws.next() - 1).collect();
         assert_eq!(list, [5, 0, 3, 3, 7, 9, 3, 5, 2, 4]);
+    }
+
+    /// The first prompts and outputs, and weighted sums of whole lists, as NumPy 2.4.6 prints them for
+    /// `numpy.random.seed(seed); randint(int(L·r), L + 1, n)`, prompts before outputs.
+    #[test]
+    fn lists_are_those_of_numpy() {
+        let draw = |seed, input, output, ratio, n| -> [Vec<u64>; 2] {
+            let random = &mut Xoshiro256PlusPlus::seed_from_u64(0);
+            let mut draws = Lengths::Harness { input, output, ratio }.draws(n, seed).unwrap();
+            let pairs: Vec<(u32, u32)> = (0..n).map(|_| draws.draw(random)).collect();
+            [pairs.iter().map(|p| p.0.into()).collect(), pairs.iter().map(|p| p.1.into()).collect()]
+        };
+        for (seed, input, output, ratio, lists) in [
+            (
+                0,
+                8192,
+                1024,
+                0.8,
+                [[7237, 7112, 7769, 7388, 7316, 7936, 7586, 6830], [855, 906, 889, 907, 959, 877, 1012, 858]],
+            ),
+            (
+                1,
+                1024,
+                8192,
+                0.8,
+                [
+                    [856, 959, 891, 956, 1022, 952, 898, 1011],
+                    [6697, 6682, 8160, 7302, 7061, 7967, 7858, 7755],
+                ],
+            ),
+            (
+                42,
+                1000,
+                200,
+                0.5,
+                [[602, 935, 848, 770, 606, 571, 688, 520], [182, 186, 174, 174, 187, 199, 123, 102]],
+            ),
+        ] {
+            assert_eq!(draw(seed, input, output, ratio, 8), lists.map(|l| l.to_vec()), "seed {seed}");
+        }
+        let [inputs, outputs] = draw(0, 1024, 1024, 0.8, 1280);
+        let weighted = |list: &[u64]| list.iter().zip(0..).map(|(n, i)| n * i).sum::<u64>();
+        assert_eq!([inputs.iter().sum::<u64>(), weighted(&inputs)], [1_180_188, 754_270_052]);
+        assert_eq!([outputs.iter().sum::<u64>(), weighted(&outputs)], [1_177_601, 752_117_248]);
+    }
+
+    #[test]
+    fn distributions_are_read_and_rubbish_is_told() {
+        assert_eq!("500".parse::<Length>().unwrap(), Length::Fixed(500));
+        assert_eq!("uniform:1, 9".parse::<Length>().unwrap(), Length::Uniform(1, 9));
+        assert_eq!("lognormal:1020,900".parse::<Length>().unwrap(), Length::LogNormal(1020.0, 900.0));
+        for bad in [
+            "",
+            "x",
+            "0",
+            "-5",
+            "1.5",
+            "nan",
+            "1e99",
+            "uniform:5",
+            "uniform:9,1",
+            "normal:1,2,3",
+            "normal:0,1",
+            "lognormal:10,-1",
+            "lognormal:inf,1",
+            "zipf:1,2",
+            "fixed:",
+        ] {
+            let error = bad.parse::<Length>().unwrap_err().to_string();
+            assert!(error.contains("distribution"), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -82,14 +82,7 @@ impl Trace {
     /// # Errors
     /// As [`Trace::read`].
     pub fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
-        let text = text.trim_start_matches('\u{feff}').trim_start();
-        if text.trim().is_empty() {
-            return Err(fault(file, 1, "the file holds no requests; add a line for each"));
-        }
-        let mut trace = if text.starts_with('{') { json_lines(text, file)? } else { csv_rows(text, file)? };
-        if trace.rows.is_empty() {
-            return Err(fault(file, 1, "the file holds no requests; add a line for each"));
-        }
+        let mut trace = read_rows(text, file, true)?;
         trace.rows.sort_by(|a, b| a.time_s.total_cmp(&b.time_s));
         let first = trace.rows[0].time_s;
         for row in &mut trace.rows {
@@ -139,7 +132,28 @@ fn row(time_s: f64, input: f64, output: f64) -> Result<TraceRow, String> {
     Ok(TraceRow { time_s, input, output, blocks: [0, 0] })
 }
 
-fn csv_rows(text: &str, file: &str) -> Result<Trace, SpecError> {
+/// Prompt and output lengths of a file in its order; times are not needed and not looked at.
+///
+/// # Errors
+/// As [`Trace::parse`].
+pub(super) fn length_pairs(text: &str, file: &str) -> Result<Arc<[(u32, u32)]>, SpecError> {
+    Ok(read_rows(text, file, false)?.lengths())
+}
+
+fn read_rows(text: &str, file: &str, timed: bool) -> Result<Trace, SpecError> {
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let trace =
+        if text.starts_with('{') { json_lines(text, file, timed)? } else { csv_rows(text, file, timed)? };
+    if trace.rows.is_empty() {
+        return Err(fault(file, 1, "the file holds no requests; add a line for each"));
+    }
+    Ok(trace)
+}
+
+fn csv_rows(text: &str, file: &str, timed: bool) -> Result<Trace, SpecError> {
+    if text.is_empty() {
+        return Ok(Trace::default());
+    }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|e| fault(file, 1, &e.to_string()))?.clone();
     let names: Vec<String> = header.iter().map(|n| n.trim().to_ascii_lowercase()).collect();
@@ -151,9 +165,9 @@ fn csv_rows(text: &str, file: &str) -> Result<Trace, SpecError> {
         })
     };
     let time_names: Vec<&str> = TIMES.iter().map(|t| t.0).collect();
-    let time = find(&time_names, "the time of a request")?;
+    let time = if timed { Some(find(&time_names, "the time of a request")?) } else { None };
     let (input, output) = (find(&INPUTS, "the prompt's length")?, find(&OUTPUTS, "the output's length")?);
-    let unit = TIMES.iter().find(|t| t.0 == names[time]).map_or(1.0, |t| t.1);
+    let unit = TIMES.iter().find(|t| time.is_some_and(|i| t.0 == names[i])).map_or(1.0, |t| t.1);
     let mut rows = vec![];
     for (i, record) in reader.records().enumerate() {
         let line = i + 2;
@@ -162,15 +176,15 @@ fn csv_rows(text: &str, file: &str) -> Result<Trace, SpecError> {
         let number = |at: usize| {
             cell(at).parse::<f64>().map_err(|_| fault(file, line, &format!("`{}` is not a number", cell(at))))
         };
-        let at = match cell(time).parse::<f64>() {
-            Ok(seconds) => seconds * unit,
-            Err(_) => date(cell(time)).ok_or_else(|| {
-                fault(
-                    file,
-                    line,
-                    &format!("`{}` is neither a number nor a date like 2023-11-16 18:17:03.98", cell(time)),
-                )
-            })?,
+        let at = match time.map(cell) {
+            None => 0.0,
+            Some(text) => match text.parse::<f64>() {
+                Ok(seconds) => seconds * unit,
+                Err(_) => date(text).ok_or_else(|| {
+                    let why = format!("`{text}` is neither a number nor a date like 2023-11-16 18:17:03.98");
+                    fault(file, line, &why)
+                })?,
+            },
         };
         rows.push(row(at, number(input)?, number(output)?).map_err(|why| fault(file, line, &why))?);
     }
@@ -178,7 +192,7 @@ fn csv_rows(text: &str, file: &str) -> Result<Trace, SpecError> {
 }
 
 /// JSON lines; `timestamp` is in milliseconds, as Mooncake writes it.
-fn json_lines(text: &str, file: &str) -> Result<Trace, SpecError> {
+fn json_lines(text: &str, file: &str, timed: bool) -> Result<Trace, SpecError> {
     let (mut rows, mut hashes) = (vec![], vec![]);
     let mut ids: HashMap<u64, u32> = HashMap::new();
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
@@ -192,10 +206,11 @@ fn json_lines(text: &str, file: &str) -> Result<Trace, SpecError> {
         let unit = |name: &str| {
             if name == "timestamp" { 1e-3 } else { TIMES.iter().find(|t| t.0 == name).map_or(1.0, |t| t.1) }
         };
-        let Some((name, _)) = TIMES.iter().find(|(n, _)| value.get(n).is_some()) else {
-            return Err(bad("there is no time; name it timestamp (milliseconds) or time_s"));
+        let time = match TIMES.iter().find(|(n, _)| value.get(n).is_some()) {
+            _ if !timed => 0.0,
+            Some((name, _)) => number(&[name], "the time")? * unit(name),
+            None => return Err(bad("there is no time; name it timestamp (milliseconds) or time_s")),
         };
-        let time = number(&[name], "the time")? * unit(name);
         let mut row =
             row(time, number(&INPUTS, "the prompt's length")?, number(&OUTPUTS, "the output's length")?)
                 .map_err(|why| bad(&why))?;

@@ -1,0 +1,130 @@
+//! Which requests are sent, and when.
+
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::args::{WorkloadArgs, duration, rate};
+use crate::answer::traffic;
+use crate::serving::{Arrivals, Length, Lengths, Preset, Rate, Trace, Traffic};
+use crate::spec::{Load, OPEN_LOOP_REQUESTS, SpecError, Workload};
+use crate::units::Seconds;
+
+/// Lengths and arrivals beyond those that `estimate` knows.
+#[derive(Debug, Args)]
+pub(super) struct TrafficArgs {
+    /// Lengths of a known kind of traffic, and the limits of a benchmark where none are given.
+    #[arg(long, value_parser = presets(), value_name = "NAME", conflicts_with_all = ["trace", "lengths", "input_dist", "output_dist", "input_len", "output_len", "length_ratio_min"], help_heading = "Workload")]
+    preset: Option<String>,
+    /// Lengths from a file, row by row and from the start again: CSV or JSON lines with columns like input_len and output_len.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "input_dist", "output_dist", "input_len", "output_len", "length_ratio_min"], help_heading = "Workload")]
+    lengths: Option<PathBuf>,
+    /// Requests as recorded: Azure's CSV, Mooncake's JSON lines with block hashes, or any CSV or JSON lines
+    /// with a time and both lengths. Gzipped or not.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["request_rate", "concurrency", "batch_size", "input_dist", "output_dist"], help_heading = "Workload")]
+    trace: Option<PathBuf>,
+    /// How many times as fast the trace is replayed.
+    #[arg(long, value_parser = rate, default_value = "1", value_name = "FACTOR", requires = "trace", help_heading = "Workload")]
+    trace_speed: f64,
+    /// Equal gaps instead of random ones, with --request-rate.
+    #[arg(long, conflicts_with = "burstiness", help_heading = "Workload")]
+    constant: bool,
+    /// The rate grows from --request-rate to this one, then stays.
+    #[arg(long, value_parser = rate, value_name = "PER_S", requires = "request_rate", help_heading = "Workload")]
+    ramp_to: Option<f64>,
+    /// Time in which it does.
+    #[arg(long, value_parser = duration, default_value = "60s", value_name = "TIME", help_heading = "Workload")]
+    ramp_time: Seconds,
+    /// Requests per second hour by hour, over and over.
+    #[arg(long, value_delimiter = ',', value_name = "PER_S,…", conflicts_with_all = ["trace", "request_rate", "concurrency", "batch_size"], help_heading = "Workload")]
+    hourly_rates: Vec<f64>,
+    /// Prompt tokens: fixed:N, uniform:LOW,HIGH, normal:MEAN,DEVIATION or lognormal:MEAN,DEVIATION.
+    #[arg(long, value_parser = distribution, value_name = "DIST", help_heading = "Workload")]
+    input_dist: Option<Length>,
+    /// Generated tokens, likewise.
+    #[arg(long, value_parser = distribution, value_name = "DIST", help_heading = "Workload")]
+    output_dist: Option<Length>,
+}
+
+fn presets() -> PossibleValuesParser {
+    let all = Preset::all().unwrap_or_default();
+    PossibleValuesParser::new(all.iter().map(|p| PossibleValue::new(&p.id).help(&p.about)))
+}
+
+/// Reads a distribution.
+fn distribution(text: &str) -> Result<Length, String> {
+    text.parse().map_err(|e: SpecError| e.to_string())
+}
+
+impl TrafficArgs {
+    /// The preset named.
+    pub(super) fn preset(&self) -> Result<Option<&'static Preset>, SpecError> {
+        self.preset.as_deref().map(Preset::named).transpose()
+    }
+
+    /// Puts mean lengths into the echo of the workload, where they are not its own.
+    pub(super) fn put_means(&self, workload: &mut Workload, [input, output]: [f64; 2]) {
+        let whole = |mean: f64| (mean.round() as u64).max(1);
+        let all = self.trace.is_some() || self.lengths.is_some() || self.preset.is_some();
+        if all || self.input_dist.is_some() {
+            workload.input_len = whole(input);
+        }
+        if all || self.output_dist.is_some() {
+            workload.output_len = whole(output);
+        }
+    }
+
+    /// The requests.
+    pub(super) fn resolve(&self, workload: &WorkloadArgs) -> Result<Traffic, SpecError> {
+        let (asked, burstiness) = (workload.load_is_given(), workload.burstiness);
+        let mut workload = workload.resolve();
+        if let Some(path) = &self.trace {
+            let trace = Arc::new(Trace::read(path)?);
+            let all = trace.rows().len() as u64;
+            return Ok(Traffic {
+                lengths: Lengths::Pairs(trace.lengths()),
+                arrivals: Arrivals::Trace(trace, self.trace_speed),
+                requests: workload.requests.unwrap_or(all).min(all),
+                seed: workload.seed,
+            });
+        }
+        if !self.hourly_rates.is_empty() {
+            workload.load = Load::Rate { per_s: 1.0, burstiness };
+        }
+        let mut traffic = traffic(&workload)?;
+        if let Some(lengths) = self.own_lengths(&workload)? {
+            traffic.lengths = lengths;
+        }
+        if self.preset()?.is_some_and(|p| p.burst) && !asked && self.hourly_rates.is_empty() {
+            traffic.arrivals = Arrivals::Burst;
+            traffic.requests = workload.requests.unwrap_or(OPEN_LOOP_REQUESTS);
+        }
+        if let Arrivals::Open(rate, shape) = &traffic.arrivals {
+            let mut rate = rate.clone();
+            if !self.hourly_rates.is_empty() {
+                rate = Rate::hourly(&self.hourly_rates)?;
+            } else if let Some(to) = self.ramp_to {
+                rate = Rate::ramp(rate.mean(), to, self.ramp_time.0)?;
+            }
+            traffic.arrivals =
+                if self.constant { Arrivals::Constant(rate) } else { Arrivals::Open(rate, *shape) };
+        }
+        Ok(traffic)
+    }
+
+    /// Lengths other than nominal ones.
+    fn own_lengths(&self, workload: &Workload) -> Result<Option<Lengths>, SpecError> {
+        if let Some(preset) = self.preset()? {
+            return Ok(Some(preset.lengths.clone()));
+        }
+        if let Some(path) = &self.lengths {
+            return Lengths::read(path).map(Some);
+        }
+        let fixed = |n: u64| Length::Fixed(u32::try_from(n).unwrap_or(u32::MAX));
+        Ok((self.input_dist.is_some() || self.output_dist.is_some()).then(|| Lengths::Independent {
+            input: self.input_dist.unwrap_or(fixed(workload.input_len)),
+            output: self.output_dist.unwrap_or(fixed(workload.output_len)),
+        }))
+    }
+}
