@@ -33,6 +33,7 @@ pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out}
 pub use validate::kernel_samples;
 pub use validate::{
     ACCURACY_HEADER, Assumed, Beside, Book, Case, EngineFit, Group, KernelChoice, MeasuredRow, MeasuredTable,
-    Metric, Metrics, OLD_STACKS, Quantity, RunFit, SampleGroup, SampleValidation, Skipped, Taken,
-    ValidateOptions, Validation, WorstRow, accuracy_book, fit_engine, validate, validate_samples,
+    Metric, Metrics, OLD_STACKS, PointError, PointsFit, Quantity, RunFit, SampleGroup, SampleValidation,
+    Skipped, Taken, ValidateOptions, Validation, WorstRow, accuracy_book, fit_engine, fit_points, validate,
+    validate_samples,
 };

@@ -14,6 +14,7 @@ pub mod heldout;
 pub mod latent;
 pub mod matvec;
 pub mod operators;
+pub mod points;
 pub mod prefill_attention;
 pub mod probe;
 pub mod quantise;

@@ -11,6 +11,7 @@ mod hardware;
 mod kernel;
 mod line;
 pub mod measured;
+pub mod points;
 mod soft_roofline;
 mod step;
 mod trust;

@@ -299,6 +299,17 @@ fn calibrations_keep_their_schemas() {
     let fitted = check(&validator("calibrate.json"), &question);
     assert_eq!(fitted["output"], output.to_str().unwrap());
     check(&shown, &format!("calibrations show {}", output.display()));
+    let points = directory.path().join("points.csv");
+    let row = "vllm,llama-3.1-8b,h100-sxm,static,1,1024,128,40,7\n";
+    std::fs::write(
+        &points,
+        format!("engine,model,gpu,mode,concurrency,input_len,output_len,ttft_ms,tpot_ms\n{row}"),
+    )
+    .unwrap();
+    let output = directory.path().join("scaled.toml");
+    let question = format!("calibrate --from-points {} -o {}", points.display(), output.display());
+    check(&validator("calibrate-points.json"), &question);
+    check(&shown, &format!("calibrations show {}", output.display()));
 }
 
 #[test]
@@ -332,6 +343,7 @@ fn every_key_of_every_schema_is_described() {
         "validate",
         "validate-samples",
         "calibrate",
+        "calibrate-points",
         "calibrations-list",
         "calibrations-show",
     ]

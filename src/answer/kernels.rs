@@ -1,5 +1,6 @@
 //! The calibration in force for an accelerator: its own, or that of its nearest relative.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use crate::spec::catalog::{self, CatalogFile, Directories, Kind};
@@ -27,20 +28,20 @@ impl Kernels {
     pub fn in_force(accelerator: &Accelerator, directories: &Directories) -> Result<Option<Self>, SpecError> {
         let files = catalog::files(Kind::Calibrations, directories)?;
         if let Some(own) = files.iter().find(|f| f.header.id == accelerator.id) {
-            if matches!(own.text, std::borrow::Cow::Borrowed(_)) {
+            if matches!(own.text, Cow::Borrowed(_)) {
                 return Self::parse(own, Trust::Fitted).map(Some);
             }
-            let mut measured = Self::parse(own, Trust::Given)?;
-            // a run on the device knows its products and its memory; kernels of engines stay those of the tables
-            if measured.calibration.device.is_some()
-                && let Some(shipped) = Self::in_force(accelerator, &Directories::default())?
-            {
-                measured.calibration.merge(shipped.calibration);
-            }
-            return Ok(Some(measured));
+            return Self::parse(own, Trust::Given)?.completed(accelerator).map(Some);
         }
+        // points alone are no kernels to transfer: the embedded file that they hide is
+        let has_kernels = |f: &&CatalogFile| {
+            let parsed = || Calibration::from_toml(&f.text, &f.file);
+            matches!(f.text, Cow::Borrowed(_)) || parsed().is_ok_and(|c| c.has_classes())
+        };
+        let embedded = catalog::files(Kind::Calibrations, &Directories::default())?;
+        let donors = files.iter().filter(has_kernels).chain(&embedded);
         let mut nearest: Option<(&CatalogFile, Trust, f64)> = None;
-        for file in &files {
+        for file in donors {
             let Ok(donor) = catalog::accelerator(&file.header.id, directories) else { continue };
             let Some((trust, distance)) = kinship(accelerator, &donor) else { continue };
             if nearest.as_ref().is_none_or(|(_, level, best)| (trust, distance) < (*level, *best)) {
@@ -58,6 +59,26 @@ impl Kernels {
         let file = path.display().to_string();
         let calibration = Calibration::from_toml(&catalog::read_text(path)?, &file).map_err(unusable)?;
         Ok(Self { calibration, trust: Trust::Given, file })
+    }
+
+    /// With what the shipped calibration in force for the accelerator knows beyond: a run on the device knows its
+    /// products and its memory, points of a person a few end-to-end times; kernels of engines stay those of the tables.
+    /// Points alone leave the trust in the kernels as it is. A calibration of recorded tables stays alone.
+    ///
+    /// # Errors
+    /// When an embedded file is broken, which a test excludes.
+    pub fn completed(mut self, accelerator: &Accelerator) -> Result<Self, SpecError> {
+        let points_alone = !self.calibration.points.is_empty() && !self.calibration.has_classes();
+        if self.calibration.device.is_none() && !points_alone {
+            return Ok(self);
+        }
+        let Some(shipped) = Self::in_force(accelerator, &Directories::default())? else { return Ok(self) };
+        if points_alone {
+            let calibration = Calibration { points: self.calibration.points, ..shipped.calibration };
+            return Ok(Self { calibration, ..shipped });
+        }
+        self.calibration.merge(shipped.calibration);
+        Ok(self)
     }
 
     fn parse(file: &CatalogFile, trust: Trust) -> Result<Self, SpecError> {

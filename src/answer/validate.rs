@@ -6,6 +6,7 @@ mod engine_fit;
 mod kernel_samples;
 mod metrics;
 mod names;
+mod points;
 mod quantity;
 mod recipe;
 mod row;
@@ -26,6 +27,7 @@ pub use engine_fit::{EngineFit, RunFit, fit_engine};
 pub use kernel_samples::kernel_samples;
 pub use metrics::{Group, Metric, Metrics};
 use names::Known;
+pub use points::{PointError, PointsFit, fit_points};
 pub use quantity::Quantity;
 use row::{ComparedRow, Outcome, compare};
 pub(super) use samples::{Predictor, Scores};
@@ -51,7 +53,7 @@ impl KernelChoice {
     fn of(&self, accelerator: &Accelerator, directories: &Directories) -> Result<Option<Kernels>, SpecError> {
         match self {
             Self::InForce => Kernels::in_force(accelerator, directories),
-            Self::Given(kernels) => Ok(Some(Kernels::clone(kernels))),
+            Self::Given(kernels) => Kernels::clone(kernels).completed(accelerator).map(Some),
             Self::Defaults => Ok(None),
         }
     }

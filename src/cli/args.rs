@@ -258,7 +258,7 @@ impl DeploymentArgs {
         };
         check_deployment(&model, &deployment)?;
         let kernels = match &self.calibration {
-            Some(path) => Some(Kernels::from_file(path)?),
+            Some(path) => Some(Kernels::from_file(path)?.completed(&accelerator)?),
             None if self.no_calibration => None,
             None => Kernels::in_force(&accelerator, directories)?,
         };

@@ -1,6 +1,7 @@
 //! `foretoken calibrate`.
 
 mod device;
+mod points;
 mod samples;
 
 use clap::Args;
@@ -22,8 +23,8 @@ use crate::units::Seconds;
 #[derive(Debug, Args)]
 #[command(after_long_help = super::AFTER_HELP)]
 pub(super) struct CalibrateArgs {
-    /// Measure this device: `cpu`, `cuda`, `cuda:1` [default without --from-samples: cuda if there is one, else cpu].
-    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["from_samples", "from_results"])]
+    /// Measure this device: `cpu`, `cuda`, `cuda:1` [default without --from-…: cuda if there is one, else cpu].
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["from_samples", "from_results", "from_points"])]
     device: Option<String>,
     /// The short suite: a third of the time, wider intervals.
     #[arg(long)]
@@ -61,6 +62,10 @@ pub(super) struct CalibrateArgs {
     /// architecture family.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "from_samples")]
     from_results: Vec<PathBuf>,
+    /// A few runs that you measured yourself (.csv, as `validate` reads them; TTFT, TPOT or E2E of one is enough): scales
+    /// the calibration in force to them, by as few factors as they support.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["from_samples", "from_results", "gpu"])]
+    from_points: Vec<PathBuf>,
     /// Engine whose terms are fitted.
     #[arg(
         long,
@@ -103,6 +108,9 @@ pub(super) fn run(arguments: &CalibrateArgs, context: &Context) -> Result<(), Cl
     let start = Instant::now();
     if !arguments.from_results.is_empty() {
         return from_results(arguments, context, start);
+    }
+    if !arguments.from_points.is_empty() {
+        return points::run(arguments, context);
     }
     if !arguments.from_samples.is_empty() {
         return samples::run(arguments, context);

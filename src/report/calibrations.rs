@@ -100,16 +100,30 @@ pub fn calibration(calibration: &Calibration, file: &str) -> Report {
             format!("{} ({file}, foretoken {})", calibration.gpu, made.join(", ")),
             format!("Samples: {}", calibration.source),
         ],
-        sections: vec![table(calibration)],
+        sections: std::iter::once(table(calibration)).chain(points(calibration)).collect(),
         footer: vec![ERRORS.into()],
         warnings: vec![],
         json: versioned(&json!({
             "gpu": calibration.gpu, "file": file, "date": calibration.date,
             "tool_version": calibration.tool_version, "source": calibration.source,
-            "classes": classes(calibration),
+            "classes": classes(calibration), "points": calibration.points,
         })),
         ..Report::default()
     }
+}
+
+/// Factors of a person's own points.
+fn points(calibration: &Calibration) -> Option<Section> {
+    let header =
+        ["engine", "points", "prefill", "decode", "request", "step", "error before", "after", "date"];
+    let mut section = Section::new("Scaled to points of one's own", &header);
+    for p in &calibration.points {
+        let factors = p.factors().map(|f| format!("{f:.3}"));
+        let errors = [p.before_mape, p.after_mape].map(|e| format!("{e:.1} %"));
+        let ends = [p.engine.clone(), p.points.to_string()].into_iter().chain(factors).chain(errors);
+        section.row(ends.chain([p.date.clone()]));
+    }
+    (!section.rows.is_empty()).then_some(section)
 }
 
 pub(super) fn table(calibration: &Calibration) -> Section {

@@ -14,7 +14,8 @@ use super::forms::prefill_attention::PrefillAttentionForm;
 use super::forms::quantise::CachedPass;
 use super::forms::{Axes, Form, Grid};
 use super::measured::Measured;
-use crate::spec::Accelerator;
+use super::points::PointScale;
+use crate::spec::{Accelerator, EngineKind};
 
 /// Version of the file format.
 const SCHEMA: u32 = 1;
@@ -181,6 +182,9 @@ pub struct Calibration {
     /// The device as an accelerator, where no catalog has it.
     #[serde(default)]
     pub accelerator: Option<Accelerator>,
+    /// Factors fitted to end-to-end times that a person measured, an engine each.
+    #[serde(default)]
+    pub points: Vec<PointScale>,
 }
 
 impl Calibration {
@@ -227,6 +231,18 @@ impl Calibration {
             &mut self.latent_prefill_module,
             &mut self.collective,
         ]
+    }
+
+    /// Whether it holds a fit of kernels.
+    #[must_use]
+    pub fn has_classes(&self) -> bool {
+        self.classes().iter().any(|(_, list)| !list.is_empty())
+    }
+
+    /// The factors of an engine.
+    #[must_use]
+    pub fn points_of(&self, engine: EngineKind) -> Option<&PointScale> {
+        self.points.iter().find(|p| p.is_of(engine))
     }
 
     /// Takes over the classes of another calibration, in the order of their keys; returns the keys that
@@ -294,6 +310,12 @@ impl Calibration {
                 }
             }
         }
+        for scale in &parsed.points {
+            if let Some((name, value)) = scale.unsound() {
+                let key = format!("points.{name} of {}", scale.engine);
+                return Err(CoefficientError::Range { file: file.into(), key, value, range: "[0.25, 4]" });
+            }
+        }
         Ok(parsed)
     }
 
@@ -324,8 +346,9 @@ impl Calibration {
             device: self.device.as_ref(),
             measured: self.measured.as_ref(),
             accelerator: self.accelerator.as_ref(),
+            points: &self.points,
         };
-        // plain numbers, texts and lists: TOML has them all
+        // plain numbers, texts, lists and tables: TOML has them all
         out + &toml::to_string(&tables).unwrap_or_default()
     }
 }
@@ -339,6 +362,8 @@ struct Tables<'a> {
     measured: Option<&'a Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accelerator: Option<&'a Accelerator>,
+    #[serde(skip_serializing_if = "<[PointScale]>::is_empty")]
+    points: &'a [PointScale],
 }
 
 /// Coefficients of the form behind a class.

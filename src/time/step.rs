@@ -21,6 +21,8 @@ pub struct StepTimer {
     enforce_eager: bool,
     layers: Layers,
     tensor_ranks: f64,
+    /// Factor on the kernels of decode steps.
+    decode_scale: f64,
 }
 
 /// Layers as engine terms count them.
@@ -88,7 +90,14 @@ impl StepTimer {
         layers: Layers,
         tensor_ranks: f64,
     ) -> Self {
-        Self { plan: Arc::new(plan), device: Arc::new(device), terms, enforce_eager, layers, tensor_ranks }
+        let (plan, device) = (Arc::new(plan), Arc::new(device));
+        Self { plan, device, terms, enforce_eager, layers, tensor_ranks, decode_scale: 1.0 }
+    }
+
+    /// The same with kernels of decode steps that take so many times as long.
+    #[must_use]
+    pub fn with_decode_scale(self, decode_scale: f64) -> Self {
+        Self { decode_scale, ..self }
     }
 
     /// The same under other engine terms.
@@ -136,8 +145,7 @@ impl StepTimer {
             }
             total.memory_bytes.0 += operator.traffic.memory().0 * operator.repeat;
         }
-        let [slowdown, gap, host] = self.engine(step, total.seconds.0, launches);
-        total.seconds.0 += slowdown + gap + host;
+        total.seconds = Seconds(self.wall(step, [total.seconds.0, launches]));
         total
     }
 
@@ -165,7 +173,13 @@ impl StepTimer {
     /// Wall time of a step whose kernels take `device` seconds in so many launches.
     #[must_use]
     pub fn wall(&self, step: &Step<'_>, [device, launches]: [f64; 2]) -> f64 {
+        let device = device * self.scale(step);
         device + self.engine(step, device, launches).iter().sum::<f64>()
+    }
+
+    /// Factor on the kernels of a step: those of prefill have theirs among the engine's terms.
+    fn scale(&self, step: &Step<'_>) -> f64 {
+        if step.prefill.is_empty() { self.decode_scale } else { 1.0 }
     }
 
     /// Kernel seconds of a step by class of operator, and whether fitted models timed them.
@@ -191,7 +205,7 @@ impl StepTimer {
             let mut line = self.device.line(operator);
             let seconds = line.seconds.0 / operator.repeat.max(f64::MIN_POSITIVE);
             let seconds = self.terms.kernel_seconds(operator, seconds, self.device.hardware());
-            line.seconds = Seconds(seconds * operator.repeat);
+            line.seconds = Seconds(seconds * operator.repeat * self.scale(step));
             match lines.iter_mut().find(|l| l.label == line.label) {
                 Some(same) => same.merge(&line),
                 None => lines.push(line),

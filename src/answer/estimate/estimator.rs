@@ -108,6 +108,11 @@ impl Estimator {
                 device = device.tuned(tuned);
             }
         }
+        let points = kernels.and_then(|k| k.calibration.points_of(engine));
+        let terms = match points {
+            Some(points) => points.terms(choice.terms),
+            None => choice.terms,
+        };
         let p = deployment.parallelism;
         let mut spread = None;
         // a CPU that was measured is known better than the family of its kernels
@@ -122,14 +127,8 @@ impl Estimator {
             device = device.ggml(ggml);
         }
         Ok(Self {
-            timer: StepTimer::new(
-                plan,
-                device,
-                choice.terms,
-                deployment.enforce_eager,
-                layers,
-                f64::from(p.tp),
-            ),
+            timer: StepTimer::new(plan, device, terms, deployment.enforce_eager, layers, f64::from(p.tp))
+                .with_decode_scale(points.map_or(1.0, |p| p.decode)),
             engine_warning: choice.warning,
             engine_fit: choice.fit,
             pipeline: f64::from(p.pp),

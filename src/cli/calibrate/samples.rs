@@ -10,7 +10,7 @@ use crate::answer::{Kernels, calibrated as answers};
 use crate::calibrate::operators::{Refused, fit_tables};
 use crate::calibrate::probe::{SampleFile, accelerator as device_of, measured};
 use crate::calibrate::samples::{Table, read_csv};
-use crate::cli::output::write_atomically;
+use crate::cli::output::{to_stderr, write_atomically};
 use crate::cli::{CliError, Context};
 use crate::report::{self, Measuring};
 use crate::spec::catalog::accelerator;
@@ -97,6 +97,7 @@ pub(super) fn fitted(file: &SampleFile, made: Made, context: &Context) -> Result
             made.samples.join(" ")
         )));
     }
+    warn_of_points(&made.output);
     write_atomically(&made.output, &calibration.to_toml())?;
     let output = made.output.display().to_string();
     let mut merged = calibration.clone();
@@ -114,6 +115,17 @@ pub(super) fn fitted(file: &SampleFile, made: Made, context: &Context) -> Result
     };
     let wall = made.start.elapsed().as_secs_f64();
     context.output.print(&report::calibrated(&calibration, &refused, &output, wall, Some(&measuring)))
+}
+
+/// Points scale the kernels that were in force when they were fitted; new kernels need them fitted anew.
+fn warn_of_points(output: &std::path::Path) {
+    let name = output.display().to_string();
+    let held = std::fs::read_to_string(output).ok().and_then(|t| Calibration::from_toml(&t, &name).ok());
+    if held.is_some_and(|c| !c.points.is_empty()) {
+        to_stderr(&format!(
+            "warning: the points in {name} scaled the kernels before and are dropped; fit them again with --from-points"
+        ));
+    }
 }
 
 /// Fits tables with a progress bar, which draws on stderr and only on a terminal.
