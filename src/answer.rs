@@ -28,7 +28,10 @@ pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metr
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use service::Service;
-pub use simulate::{Demand, Goodput, Latencies, Rates, Saturation, Simulation, Usage, load_of, simulate};
+pub use simulate::{
+    Demand, Disaggregation, Goodput, KvLink, Latencies, LinkUse, PoolUse, Rates, Saturation, Simulation,
+    SplitQuestion, SplitRate, Usage, load_of, simulate,
+};
 pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out};
 pub use validate::kernel_samples;
 pub use validate::{

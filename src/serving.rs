@@ -6,8 +6,9 @@
 //! can see, a request that ends, a KV pool that runs out) all decode steps are advanced at once: their
 //! times are affine in the context between the knots of the clock, so that k steps sum in closed form.
 //!
-//! Not modelled: skew of expert routing between steps, speculative decoding, transfers between pools of
-//! prefill and decode replicas.
+//! [`run_split`] does the same with pools of their own for prefill and decode.
+//!
+//! Not modelled: skew of expert routing between steps, speculative decoding.
 
 mod arrivals;
 mod clock;
@@ -22,7 +23,10 @@ mod request;
 mod router;
 mod run;
 mod scheduler;
+mod source;
+mod split;
 mod trace;
+mod transfer;
 mod waiting;
 
 pub use arrivals::{Arrivals, Rate, Traffic};
@@ -34,6 +38,8 @@ pub use presets::Preset;
 pub use replica::{Pool, Replica};
 pub use request::{Finished, Rejection, Request};
 pub use router::Routing;
-pub use run::{Outcome, RunOptions, run};
+pub use run::{Backlog, Outcome, RunOptions, run};
 pub use scheduler::{Admission, BatchWait, Discipline, Order, Scheduler};
+pub use split::{SplitOutcome, Stage, run_split};
 pub use trace::{Trace, TraceRow};
+pub use transfer::{CacheBytes, Link};

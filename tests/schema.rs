@@ -115,6 +115,8 @@ fn simulations_keep_their_schema() {
         "--request-rate 5 --num-prompts 500 --ttft 300 --tpot 20 --find-rate".to_owned(),
         "--preset chat --request-rate 8 --num-prompts 300".to_owned(),
         "--preset batch --num-prompts 200".to_owned(),
+        "--preset chat --request-rate 6 --num-prompts 300 --decode-replicas 2 --kv-link nvlink --kv-overlap".to_owned(),
+        "--concurrency 24 --num-prompts 200 --decode-replicas 1 --decode-gpu h200-sxm --decode-tp 2 --kv-link tcp --kv-latency 1ms --ttft 500 --tpot 20 --find-split".to_owned(),
         "--preset mlperf-llama3.1-8b --concurrency 16".to_owned(),
         format!("--lengths {traces}/azure_code_2023.csv --concurrency 8"),
         format!("--trace {traces}/azure_conv_2023.csv"),

@@ -4,8 +4,9 @@
 use foretoken::answer::{Estimator, Options, Question};
 use foretoken::memory::occupancy;
 use foretoken::serving::{
-    Admission, Arrivals, BatchWait, Chunk, Finished, Length, Lengths, Metrics, Order, Outcome, Pool,
-    RankLoad, Rate, Routing, Run, RunOptions, Scheduler, Slo, StepClock, Traffic, run,
+    Admission, Arrivals, BatchWait, CacheBytes, Chunk, Finished, Length, Lengths, Link, Metrics, Order,
+    Outcome, Pool, RankLoad, Rate, Routing, Run, RunOptions, Scheduler, Slo, Stage, StepClock, Traffic, run,
+    run_split,
 };
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::{Deployment, Engine, EngineKind, Formats, Parallelism, Workload};
@@ -174,6 +175,44 @@ fn fast_forwarding_is_exact() {
             assert_eq!(gaps(&fast).0, gaps(&slow).0, "{engine:?} {:?}", traffic.arrivals);
             assert!((gaps(&fast).1 / gaps(&slow).1 - 1.0).abs() < 1e-6);
         }
+    }
+}
+
+/// The same of two pools, which also wait for each other.
+#[test]
+fn fast_forwarding_of_two_pools_is_exact() {
+    let lengths =
+        Lengths::Independent { input: Length::Uniform(50, 3000), output: Length::LogNormal(150.0, 120.0) };
+    for (engine, arrivals, replicas, pool) in [
+        (EngineKind::Vllm, poisson(8.0), [1, 2], None),
+        (EngineKind::Vllm, Arrivals::Closed(32), [2, 1], Some(24_000)),
+        (EngineKind::Sglang, poisson(12.0), [2, 2], None),
+        (EngineKind::Ideal, Arrivals::Closed(16), [1, 1], None),
+    ] {
+        let (clock, scheduler) = deployed("llama-3.1-8b", engine, Parallelism::ONE);
+        let cache = CacheBytes { fixed: 0.0, growing: vec![(131_072.0, f64::INFINITY)] };
+        let link = Link { bytes_per_s: 50e9, latency_s: 1e-5, overlapped_layers: 32, cache };
+        let traffic = Traffic { arrivals, lengths: lengths.clone(), requests: 150, seed: 3 };
+        let run = |step_by_step| {
+            let (mut first, mut second) = (clock.clone(), clock.clone());
+            let pool = Pool { tokens: pool, block: 16, ..Pool::default() };
+            let stage = |clock, replicas| Stage { clock, scheduler, pool: pool.clone(), ranks: 1, replicas };
+            let [one, two] = [stage(&mut first, replicas[0]), stage(&mut second, replicas[1])];
+            run_split(one, two, &link, &traffic, &RunOptions { step_by_step, ..keep() }).unwrap()
+        };
+        let (fast, slow) = (run(false).outcome, run(true).outcome);
+        assert_eq!((fast.records.len(), slow.records.len()), (150, 150), "{engine:?}");
+        for (a, b) in by_number(&fast).iter().zip(by_number(&slow)) {
+            assert!((a.ttft() / b.ttft() - 1.0).abs() < 1e-6, "{engine:?}: {a:?} {b:?}");
+            assert!((a.e2e() / b.e2e() - 1.0).abs() < 5e-3, "{engine:?}: {a:?} {b:?}");
+            assert!(
+                a.sent <= a.scheduled
+                    && a.scheduled < a.first_token - a.transfer
+                    && a.first_token <= a.finished
+            );
+        }
+        let tokens: u64 = fast.records.iter().map(|r| u64::from(r.output - 1)).sum();
+        assert_eq!(fast.metrics.gaps.count(), tokens, "every token but the first closes a gap");
     }
 }
 

@@ -22,7 +22,7 @@ use loops::is_alone;
 
 pub use estimator::{Counted, Estimator};
 pub use latency::Latency;
-pub(super) use loop_description::described;
+pub(super) use loop_description::{Described, described};
 pub(super) use loops::outcome_warnings;
 pub(super) use loops::service as loop_service;
 pub use loops::traffic;

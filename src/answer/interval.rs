@@ -23,6 +23,12 @@ impl Serialize for Interval {
 }
 
 impl Interval {
+    /// What either holds.
+    #[must_use]
+    pub(super) fn or(self, other: Self) -> Self {
+        Self { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
+
     /// A value with multiplicative uncertainty.
     #[must_use]
     fn around(value: f64, [low, high]: [f64; 2]) -> Self {

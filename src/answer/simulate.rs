@@ -1,14 +1,23 @@
 //! `simulate`: requests over time through the replicas of a deployment.
 
+mod fleet;
+mod measures;
+mod rate;
+mod split;
+
 use serde::Serialize;
 use std::time::Instant;
 
-use super::estimate::{Inputs, Latency, Provenance, Question, described};
+use super::estimate::{Inputs, Latency, Provenance, Question};
 use super::interval::Intervals;
-use super::service::{Service, mean_rows};
-use crate::memory::{MemoryError, MemoryReport, occupancy};
-use crate::serving::{Arrivals, Discipline, Outcome, Rate, Routing, RunOptions, Slo, Summary, Traffic};
-use crate::spec::{Load, SpecError};
+use super::service::mean_rows;
+use crate::memory::MemoryError;
+use crate::serving::{Arrivals, Discipline, Routing, Slo, Summary, Traffic};
+use crate::spec::Load;
+use fleet::Fleet;
+use measures::{rates, saturation, usage};
+
+pub use split::{Disaggregation, KvLink, LinkUse, PoolUse, SplitQuestion, SplitRate};
 
 /// What is sent to a deployment, and what it should keep.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +47,11 @@ pub struct Latencies {
     pub ttft_s: Summary,
     /// Waiting to be scheduled, a part of TTFT.
     pub queue_s: Summary,
-    /// Scheduled to first token, a part of TTFT.
+    /// Scheduled to first token, a part of TTFT, less the transfer.
     pub prefill_s: Summary,
+    /// What the KV cache's transfer between two pools added to TTFT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_s: Option<Summary>,
     /// (E2E − TTFT)/(N − 1) by request.
     pub tpot_s: Summary,
     /// Gaps between tokens, pooled over all requests.
@@ -147,8 +159,14 @@ pub struct Simulation {
     pub throughput: Rates,
     /// Requests within limits; none without limits.
     pub goodput: Option<Goodput>,
-    /// What the deployment did.
+    /// What the deployment did; of two pools that of decode.
     pub utilization: Usage,
+    /// The pools, where prefill and decode have their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disaggregation: Option<Disaggregation>,
+    /// Highest rates of all ways to split the replicas, where they were looked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<SplitRate>,
     /// Whether the load is beyond capacity.
     pub saturation: Saturation,
     /// Where the numbers come from.
@@ -158,47 +176,43 @@ pub struct Simulation {
 }
 
 /// Sends the demand through the deployment. The question's workload gives lengths for the KV pool's layout and
-/// the prefix; its load is the demand's.
+/// the prefix; its load is the demand's. With a second question the deployment computes prompts and that of the second
+/// one generates.
 ///
 /// # Errors
-/// When the deployment is refused, does not fit, or the demand makes no sense.
-pub fn simulate(question: &Question<'_>, demand: &Demand) -> Result<Simulation, MemoryError> {
+/// When a deployment is refused, does not fit, or the demand makes no sense.
+pub fn simulate(
+    question: &Question<'_>,
+    demand: &Demand,
+    split: Option<&SplitQuestion<'_>>,
+) -> Result<Simulation, MemoryError> {
     let started = Instant::now();
-    let described = described(question)?;
-    let memory = occupancy(question.model, question.accelerator, question.deployment)?;
-    if !memory.fits {
-        let reason = memory.reason.as_deref().unwrap_or("the KV pool is too small");
-        return Err(SpecError::Usage(format!(
-            "the deployment does not fit: {reason}; `foretoken memory` says what makes room"
-        ))
-        .into());
-    }
-    let [input, output] = demand.traffic.lengths.means();
-    let mut service = Service::new(question, &described.estimator, &memory, (input + output) as u64)?;
-    service.scheduler.discipline = demand.discipline;
-    if let Arrivals::Trace(trace, _) = &demand.traffic.arrivals {
-        (service.pool.hashes, service.pool.hash_tokens) = trace.hashes();
-    }
-    let options = demand.options();
-    let outcome = service.serve(&demand.traffic, &options)?;
-    let highest = if demand.find_rate { Some(highest_rate(&mut service, demand, &outcome)?) } else { None };
-    let gpus = question.deployment.parallelism.accelerators() * demand.replicas;
-    let metrics = &outcome.metrics;
+    let mut fleet = Fleet::new(question, demand, split)?;
+    let served = fleet.serve(&demand.traffic, &demand.options())?;
+    let (outcome, metrics) = (&served.outcome, &served.outcome.metrics);
+    let highest = if demand.find_rate { Some(rate::highest(&mut fleet, demand, outcome)?) } else { None };
+    let splits = match split.and_then(|s| s.search) {
+        Some(count) => rate::splits(&mut fleet, demand, outcome, count)?,
+        None => vec![],
+    };
     let latency = Latencies {
         ttft_s: metrics.ttft.summary(),
         queue_s: metrics.queue.summary(),
         prefill_s: metrics.prefill.summary(),
+        transfer_s: split.map(|_| metrics.transfer.summary()),
         tpot_s: metrics.tpot.summary(),
         itl_s: metrics.gaps.summary(),
         e2e_s: metrics.e2e.summary(),
         normalized_s: metrics.normalized.summary(),
     };
     let rows = if metrics.worked.seconds > 0.0 { mean_rows(metrics) } else { 1.0 };
-    let (regime, provenance) = described.regime(question, &Latency::simulated(metrics), rows);
-    let mut warnings = described.warnings;
-    warnings.extend(super::estimate::outcome_warnings(&outcome, question.workload.load));
+    let means = [latency.ttft_s.mean, latency.tpot_s.mean, latency.e2e_s.mean];
+    let (intervals, provenance) = fleet.intervals(question, split, &Latency::simulated(metrics), rows, means);
+    let mut warnings = fleet.warnings();
+    warnings.extend(super::estimate::outcome_warnings(outcome, question.workload.load));
+    let gpus = fleet.accelerators();
     Ok(Simulation {
-        inputs: described.inputs,
+        inputs: fleet.inputs().clone(),
         lengths_source: demand.lengths_source.clone(),
         replicas: demand.replicas,
         simulated_requests: outcome.sent,
@@ -207,128 +221,18 @@ pub fn simulate(question: &Question<'_>, demand: &Demand) -> Result<Simulation, 
         input_tokens: metrics.input_tokens,
         output_tokens: metrics.output_tokens,
         duration_s: metrics.last,
-        wall_s: started.elapsed().as_secs_f64(),
-        intervals: regime.intervals(latency.ttft_s.mean, latency.tpot_s.mean, latency.e2e_s.mean),
+        intervals,
         latency,
-        throughput: rates(&outcome, gpus),
-        goodput: demand.slo.is_given().then(|| demand.goodput(&outcome, gpus, highest)),
-        utilization: usage(&outcome, demand.replicas, &memory),
-        saturation: saturation(&outcome),
+        throughput: rates(outcome, gpus),
+        goodput: demand.slo.is_given().then(|| demand.goodput(outcome, gpus, highest)),
+        utilization: usage(metrics, outcome.peak_occupancy, fleet.last_replicas(), fleet.is_limited()),
+        disaggregation: fleet.disaggregation(&served),
+        splits,
+        saturation: saturation(outcome),
         provenance,
         warnings,
+        wall_s: started.elapsed().as_secs_f64(),
     })
-}
-
-/// Per second of the run; 0 when nothing ended.
-fn per_second(count: u64, outcome: &Outcome) -> f64 {
-    if outcome.metrics.last > 0.0 { count as f64 / outcome.metrics.last } else { 0.0 }
-}
-
-fn rates(outcome: &Outcome, gpus: u32) -> Rates {
-    let m = &outcome.metrics;
-    let output_tokens_per_s = per_second(m.output_tokens, outcome);
-    Rates {
-        requests_per_s: per_second(m.completed(), outcome),
-        output_tokens_per_s,
-        total_tokens_per_s: per_second(m.output_tokens + m.input_tokens, outcome),
-        output_tokens_per_s_per_gpu: output_tokens_per_s / f64::from(gpus),
-    }
-}
-
-fn usage(outcome: &Outcome, replicas: u32, memory: &MemoryReport) -> Usage {
-    let m = &outcome.metrics;
-    let worked = m.worked.seconds;
-    let mean = |sum: f64| if worked > 0.0 { sum / worked } else { 0.0 };
-    let limited = if memory.kv_cache_tokens > 0 { 1.0 } else { 0.0 };
-    Usage {
-        busy: if m.last > 0.0 { worked / (m.last * f64::from(replicas)) } else { 0.0 },
-        mean_rows: if worked > 0.0 { mean_rows(m) } else { 0.0 },
-        kv_cache_mean: limited * mean(m.worked.occupied_seconds),
-        kv_cache_peak: limited * outcome.peak_occupancy,
-        preemptions: m.preemptions,
-        prefix_hit_share: m.cached_tokens as f64 / m.input_tokens.max(1) as f64,
-        iterations: m.worked.steps,
-    }
-}
-
-fn saturation(outcome: &Outcome) -> Saturation {
-    let backlog = outcome.backlog.unwrap_or_default();
-    Saturation {
-        saturated: outcome.cut_short || (outcome.backlog.is_some() && backlog.is_growing()),
-        backlog_growth_per_s: backlog.growth_per_s(),
-        backlog: backlog.requests[1],
-        cut_short: outcome.cut_short,
-    }
-}
-
-impl Demand {
-    fn options(&self) -> RunOptions {
-        RunOptions { replicas: self.replicas, routing: self.routing, slo: self.slo, ..RunOptions::default() }
-    }
-
-    /// True when enough requests keep the limits and the backlog does not grow.
-    fn is_held(&self, outcome: &Outcome) -> bool {
-        let share = outcome.metrics.good as f64 / outcome.sent.max(1) as f64;
-        share >= self.share && !saturation(outcome).saturated
-    }
-
-    fn goodput(&self, outcome: &Outcome, gpus: u32, highest: Option<f64>) -> Goodput {
-        let requests_per_s = per_second(outcome.metrics.good, outcome);
-        Goodput {
-            slo: self.slo,
-            required_share: self.share,
-            share: outcome.metrics.good as f64 / outcome.sent.max(1) as f64,
-            held: self.is_held(outcome),
-            requests_per_s,
-            requests_per_s_per_gpu: requests_per_s / f64::from(gpus),
-            highest_rate_per_s: highest,
-        }
-    }
-}
-
-/// Relative width at which the search for the highest rate ends.
-const RATE_WIDTH: f64 = 0.01;
-
-/// The highest rate of a Poisson process (or one of the demand's burstiness) at which the limits hold, by
-/// doubling and halving from the rate that the deployment reached and then bisecting; 0 when even 1/4096 of
-/// that is too much.
-fn highest_rate(service: &mut Service, demand: &Demand, outcome: &Outcome) -> Result<f64, SpecError> {
-    let shape = match demand.traffic.arrivals {
-        Arrivals::Open(_, shape) => shape,
-        _ => 1.0,
-    };
-    let mut holds = |rate: f64| -> Result<bool, SpecError> {
-        let traffic = Traffic {
-            arrivals: Arrivals::Open(Rate::constant(rate)?, shape),
-            requests: demand.traffic.requests.max(1000),
-            ..demand.traffic.clone()
-        };
-        Ok(demand.is_held(&service.serve(&traffic, &demand.options())?))
-    };
-    let start = per_second(outcome.metrics.completed(), outcome).clamp(1e-6, 1e8);
-    let (mut low, mut high) = (start, start);
-    if holds(start)? {
-        while high < start * 4096.0 && holds(high * 2.0)? {
-            high *= 2.0;
-        }
-        (low, high) = (high, high * 2.0);
-    } else {
-        loop {
-            low /= 2.0;
-            if holds(low)? {
-                break;
-            }
-            high = low;
-            if low < start / 4096.0 {
-                return Ok(0.0);
-            }
-        }
-    }
-    while high / low > 1.0 + RATE_WIDTH {
-        let middle = (low * high).sqrt();
-        if holds(middle)? { low = middle } else { high = middle }
-    }
-    Ok(low)
 }
 
 /// The load that a demand's arrivals amount to, for the echo of the inputs.

@@ -145,7 +145,7 @@ pub(super) fn duration(text: &str) -> Result<Seconds, String> {
 }
 
 /// Which model, on what, deployed how.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct DeploymentArgs {
     /// Catalog id, Hugging Face id, directory, config.json, .gguf, one of our TOML files, or a whole
     /// `vllm serve …` line in quotes.
@@ -228,6 +228,27 @@ pub(super) struct Resolved {
 }
 
 impl DeploymentArgs {
+    /// The same model and engine on other accelerators; what is not given stays.
+    pub(super) fn elsewhere(&self, gpu: Option<&str>, degrees: [Option<u32>; 4]) -> Self {
+        let mut other = self.clone();
+        let [tp, pp, dp, ep] = degrees;
+        if let Some(gpu) = gpu {
+            gpu.clone_into(&mut other.gpu);
+            (other.num_gpus, other.tensor_parallel_size) = (None, None);
+        }
+        if gpu.is_some() || degrees.iter().any(Option::is_some) {
+            other.num_gpus = None;
+            if let (None, Ok((Some(_), name))) = (gpu, catalog::parse_gpu_count(&self.gpu)) {
+                other.gpu = name.to_owned();
+            }
+        }
+        other.tensor_parallel_size = tp.or(other.tensor_parallel_size);
+        other.pipeline_parallel_size = pp.or(other.pipeline_parallel_size);
+        other.data_parallel_size = dp.or(other.data_parallel_size);
+        other.expert_parallel_size = ep.or(other.expert_parallel_size);
+        other
+    }
+
     pub(super) fn resolve(&self, directories: &Directories) -> Result<Resolved, SpecError> {
         let name = self.model.as_deref().or(self.model_flag.as_deref()).unwrap_or_default();
         let model = catalog::model(name, directories)?;

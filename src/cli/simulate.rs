@@ -1,16 +1,18 @@
 //! `foretoken simulate`.
 
+mod split;
 mod traffic;
 
 use clap::Args;
 
 use super::args::{DeploymentArgs, WorkloadArgs, duration, positive_u32};
 use super::{CliError, Context};
-use crate::answer::{Demand, Options, Question, load_of, simulate};
+use crate::answer::{Demand, Options, Question, SplitQuestion, load_of, simulate};
 use crate::report;
 use crate::serving::{Discipline, Routing, Slo};
 use crate::spec::SpecError;
 use crate::units::Seconds;
+use split::SplitArgs;
 use traffic::TrafficArgs;
 
 /// Arguments of `simulate`.
@@ -29,6 +31,8 @@ pub(super) struct SimulateArgs {
     /// Which replica a request goes to: round-robin, least-loaded or prefix-aware.
     #[arg(long, value_parser = routing, default_value = "round-robin", value_name = "RULE", help_heading = "Deployment")]
     router: Routing,
+    #[command(flatten)]
+    split: SplitArgs,
     /// Which waiting request is next: fcfs, srpt (least work left) or mlfq (levels by prompt length).
     #[arg(long, value_parser = discipline, default_value = "fcfs", value_name = "RULE", help_heading = "Deployment")]
     discipline: Discipline,
@@ -61,17 +65,35 @@ pub(super) fn run(arguments: &SimulateArgs, context: &Context) -> Result<(), Cli
     workload.requests = Some(demand.traffic.requests);
     arguments.traffic.put_means(&mut workload, [input, output]);
     let options = Options::default();
-    let answer = simulate(
-        &Question {
-            model: &resolved.model,
-            accelerator: &resolved.accelerator,
-            deployment: &resolved.deployment,
-            workload: &workload,
-            kernels: resolved.kernels.as_ref(),
-            options: &options,
+    let question = Question {
+        model: &resolved.model,
+        accelerator: &resolved.accelerator,
+        deployment: &resolved.deployment,
+        workload: &workload,
+        kernels: resolved.kernels.as_ref(),
+        options: &options,
+    };
+    let split = &arguments.split;
+    let decode = match split.decode_replicas {
+        Some(replicas) => {
+            Some((split.deployment(&arguments.deployment).resolve(&context.directories)?, replicas))
+        }
+        None => None,
+    };
+    let second = decode.as_ref().map(|(there, replicas)| SplitQuestion {
+        decode: Question {
+            accelerator: &there.accelerator,
+            deployment: &there.deployment,
+            kernels: there.kernels.as_ref(),
+            ..question
         },
-        &demand,
-    )?;
+        replicas: *replicas,
+        link: split.kv_link,
+        latency_s: split.latency_s(),
+        overlapped: split.kv_overlap,
+        search: split.find_split.then_some(arguments.replicas.saturating_add(*replicas)),
+    });
+    let answer = simulate(&question, &demand, second.as_ref())?;
     context.output.print(&report::simulation(&answer))?;
     match &answer.goodput {
         Some(goodput) if arguments.check && !goodput.held => {
@@ -89,9 +111,9 @@ impl SimulateArgs {
         if let Some(preset) = preset.filter(|_| !slo.is_given()) {
             slo = preset.slo;
         }
-        if (self.find_rate || self.check) && !slo.is_given() {
+        if (self.find_rate || self.check || self.split.find_split) && !slo.is_given() {
             return Err(SpecError::Usage(
-                "--find-rate and --check need a limit: --ttft, --tpot or --e2e".into(),
+                "--find-rate, --find-split and --check need a limit: --ttft, --tpot or --e2e".into(),
             ));
         }
         Ok(Demand {

@@ -1,5 +1,7 @@
 //! A simulation on paper, and in the words of `vllm bench serve`.
 
+mod split;
+
 use serde_json::json;
 use std::fmt::Write;
 
@@ -12,6 +14,10 @@ use crate::serving::Summary;
 pub fn simulation(answer: &Simulation) -> Report {
     let json = versioned(&serde_json::to_value(answer).unwrap_or_else(|_| json!({})));
     let mut sections = vec![latency(answer), load(answer)];
+    sections.extend(answer.disaggregation.as_ref().map(split::pools));
+    if !answer.splits.is_empty() {
+        sections.push(split::ways(&answer.splits));
+    }
     sections.extend(answer.goodput.as_ref().map(goodput));
     let mut footer: Vec<String> = answer.lengths_source.iter().map(|s| format!("Lengths: {s}.")).collect();
     footer.push(format!(
@@ -40,8 +46,11 @@ fn heading(answer: &Simulation) -> Vec<String> {
     };
     let replicas =
         if answer.replicas > 1 { format!("{} replicas of ", answer.replicas) } else { String::new() };
+    let pools = answer.disaggregation.as_ref().map_or_else(String::new, |d| {
+        format!(" for prefill, {} of {}× {} for decode", d.decode_replicas, d.decode.num_gpus, d.decode.gpu)
+    });
     vec![
-        format!("{replicas}{} on {}× {}, {}", i.model, i.num_gpus, i.gpu, i.engine),
+        format!("{replicas}{} on {}× {}, {}{pools}", i.model, i.num_gpus, i.gpu, i.engine),
         format!(
             "{} requests, {} in, {} out on average, {load}; {} simulated",
             count(answer.simulated_requests as f64),
@@ -57,15 +66,19 @@ fn latency(answer: &Simulation) -> Section {
         Section::new("", &["", "mean", "P50", "P90", "P95", "P99", "80 % interval of the mean"]);
     let l = &answer.latency;
     let between = |i: &crate::answer::Interval| format!("{} – {}", duration(i.low), duration(i.high));
-    for (name, s, interval) in [
+    let transfer = l.transfer_s.as_ref().map(|s| ("  transfer", s, None));
+    let first = [
         ("TTFT", &l.ttft_s, Some(&answer.intervals.ttft_s)),
         ("  queue", &l.queue_s, None),
         ("  prefill", &l.prefill_s, None),
+    ];
+    let rest = [
         ("TPOT", &l.tpot_s, Some(&answer.intervals.tpot_s)),
         ("ITL", &l.itl_s, None),
         ("E2E", &l.e2e_s, Some(&answer.intervals.e2e_s)),
         ("E2E / tokens", &l.normalized_s, None),
-    ] {
+    ];
+    for (name, s, interval) in first.into_iter().chain(transfer).chain(rest) {
         let Summary { mean, p50, p90, p95, p99 } = *s;
         let mut row = vec![name.to_owned()];
         row.extend([mean, p50, p90, p95, p99].map(duration));

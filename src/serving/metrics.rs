@@ -56,8 +56,10 @@ pub struct Metrics {
     pub ttft: LogHistogram,
     /// Ready to be scheduled to scheduled.
     pub queue: LogHistogram,
-    /// Scheduled to first token.
+    /// Scheduled to first token, less the transfer.
     pub prefill: LogHistogram,
+    /// What the transfer of the KV cache to another pool added to the first token.
+    pub transfer: LogHistogram,
     /// (E2E − TTFT)/(N − 1) by request, without requests of one token.
     pub tpot: LogHistogram,
     /// Gaps between two tokens of a request, pooled over all requests.
@@ -102,7 +104,10 @@ impl Metrics {
     pub(super) fn finished(&mut self, request: &Finished) {
         self.ttft.add(request.ttft());
         self.queue.add((request.scheduled - request.sent - self.intake_s).max(0.0));
-        self.prefill.add(request.first_token - request.scheduled);
+        self.prefill.add(request.first_token - request.scheduled - request.transfer);
+        if request.transfer > 0.0 {
+            self.transfer.add(request.transfer);
+        }
         if let Some(tpot) = request.tpot() {
             self.tpot.add(tpot);
         }

@@ -155,20 +155,51 @@ impl Replica {
         })
     }
 
+    /// Why the engine would refuse a request, if it would.
+    #[must_use]
+    pub fn refusal(&self, input: u32, output: u32) -> Option<Rejection> {
+        let tokens = u64::from(input) + u64::from(output);
+        if tokens > self.scheduler.max_model_len {
+            return Some(Rejection::ExceedsModelLength);
+        }
+        let pool = &self.ranks[0].pool;
+        (tokens.div_ceil(u64::from(pool.block())) > pool.total()).then_some(Rejection::ExceedsPool)
+    }
+
     /// Sends a request. Requests must be sent in the order of their times.
     ///
     /// # Errors
     /// When the engine would refuse it.
     pub fn submit(&mut self, request: &Request, number: u64) -> Result<(), Rejection> {
-        let tokens = u64::from(request.input) + u64::from(request.output);
-        if tokens > self.scheduler.max_model_len {
-            return Err(Rejection::ExceedsModelLength);
+        if let Some(reason) = self.refusal(request.input, request.output) {
+            return Err(reason);
         }
-        let rank = &self.ranks[0].pool;
-        if tokens.div_ceil(u64::from(rank.block())) > rank.total() {
-            return Err(Rejection::ExceedsPool);
-        }
-        let slot = Slot::new(request, number, request.sent + self.scheduler.intake_s);
+        self.enqueue(Slot::new(request, number, request.sent + self.scheduler.intake_s));
+        Ok(())
+    }
+
+    /// Sends a request whose prompt another pool has computed; its KV cache and first token are here at `ready`.
+    pub(super) fn submit_computed(&mut self, prompt: &Finished, output: u32, ready: f64) {
+        self.enqueue(Slot {
+            sent: prompt.sent,
+            ready,
+            scheduled: prompt.scheduled,
+            first_token: ready,
+            last_token: ready,
+            number: prompt.number,
+            input: prompt.input,
+            output,
+            target: prompt.input,
+            emitted: 1,
+            cached: prompt.cached,
+            preemptions: prompt.preemptions,
+            computed: true,
+            transfer: ready - prompt.finished,
+            ..Slot::default()
+        });
+    }
+
+    fn enqueue(&mut self, slot: Slot) {
         let index = match self.free.pop() {
             Some(index) => {
                 self.slots[index as usize] = slot;
@@ -180,7 +211,6 @@ impl Replica {
             }
         };
         self.incoming.push_back(index);
-        Ok(())
     }
 
     /// Advances by one iteration, or by decode iterations up to the next event, none of them decided at

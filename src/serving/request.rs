@@ -46,6 +46,8 @@ pub struct Finished {
     pub preemptions: u32,
     /// Its number in the order of sending.
     pub number: u64,
+    /// What the transfer of its KV cache between two pools added to its first token.
+    pub transfer: f64,
 }
 
 impl Finished {
@@ -97,6 +99,10 @@ pub(super) struct Slot {
     pub blocks: [u32; 2],
     /// KV blocks reserved ahead, where admission reserves.
     pub reserved: u32,
+    /// Its prompt was computed in another pool, and its KV cache comes from there.
+    pub computed: bool,
+    /// Time that this took.
+    pub transfer: f64,
 }
 
 impl Slot {

@@ -1,14 +1,15 @@
 //! Traffic through replicas, from the first request to the last.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use super::arrivals::{Stream, Traffic};
+use super::arrivals::Traffic;
 use super::clock::StepClock;
 use super::metrics::{Metrics, Slo};
 use super::replica::{Pool, Replica};
-use super::request::{Finished, Rejection, Request};
+use super::request::{Finished, Rejection};
 use super::router::Routing;
 use super::scheduler::Scheduler;
+use super::source::Source;
 use crate::spec::SpecError;
 
 /// What surrounds the replicas.
@@ -116,12 +117,8 @@ pub fn run(
     let mut driver = Driver {
         replicas: vec![replica; count],
         metrics: Metrics::new(options.slo, scheduler.intake_s),
-        stream: traffic.stream()?,
-        next: None,
-        freed: VecDeque::new(),
-        loop_size: traffic.in_flight(),
+        source: Source::new(traffic, options.most_in_flight)?,
         outcome: Outcome::default(),
-        half: traffic.requests / 2,
         options: *options,
         intake: scheduler.intake_s,
     };
@@ -132,26 +129,16 @@ pub fn run(
 struct Driver {
     replicas: Vec<Replica>,
     metrics: Metrics,
-    stream: Stream,
-    /// The next request of an open loop.
-    next: Option<Request>,
-    /// When requests of a closed loop may be sent.
-    freed: VecDeque<f64>,
-    loop_size: Option<u64>,
+    source: Source,
     outcome: Outcome,
-    half: u64,
     options: RunOptions,
     intake: f64,
 }
 
 impl Driver {
     fn run(&mut self, clock: &mut StepClock) {
-        match self.loop_size {
-            Some(size) => self.freed = vec![0.0; size as usize].into(),
-            None => self.next = self.stream.next(),
-        }
         loop {
-            let sending = self.next_sending();
+            let sending = self.source.next_time();
             if !self.advance(clock, sending) {
                 if sending.is_infinite() {
                     break;
@@ -159,21 +146,6 @@ impl Driver {
                 self.send(sending);
             }
         }
-    }
-
-    /// When the next request is sent; infinite when there is none before another one ends.
-    fn next_sending(&mut self) -> f64 {
-        if self.loop_size.is_none() {
-            return self.next.map_or(f64::INFINITY, |r| r.sent);
-        }
-        let Some(freed) = self.freed.front().copied() else { return f64::INFINITY };
-        if self.next.is_none() {
-            self.next = self.stream.next();
-        }
-        if self.next.is_none() {
-            return f64::INFINITY;
-        }
-        freed
     }
 
     /// Advances the replica that is furthest behind, up to what may depend on the request sent then. False
@@ -189,7 +161,7 @@ impl Driver {
         let Some(first) = (0..self.replicas.len()).min_by(behind) else { return false };
         // an end elsewhere can send a request here, which arrives an intake later at the earliest
         let others = (0..self.replicas.len()).filter(|i| *i != first).map(|i| self.replicas[i].horizon());
-        let until = if self.loop_size.is_some() {
+        let until = if self.source.depends_on_ends() {
             sending.min(others.fold(f64::INFINITY, f64::min) + self.intake)
         } else {
             sending
@@ -202,17 +174,15 @@ impl Driver {
         moved
     }
 
-    /// Takes what ended; every end of a closed loop lets another request be sent.
+    /// Takes what ended.
     fn collect(&mut self, index: usize) {
         let replica = &mut self.replicas[index];
         if replica.done.is_empty() {
             return;
         }
-        if self.loop_size.is_some() {
+        if self.source.depends_on_ends() {
             for finished in &replica.done {
-                // replicas end requests out of order by less than a step
-                let at = self.freed.partition_point(|t| *t <= finished.finished);
-                self.freed.insert(at, finished.finished);
+                self.source.ended(finished);
             }
         }
         if self.options.records {
@@ -222,10 +192,7 @@ impl Driver {
     }
 
     fn send(&mut self, at: f64) {
-        let Some(mut request) = self.next.take() else { return };
-        request.sent = at;
-        let number = self.outcome.sent;
-        self.outcome.sent += 1;
+        let Some((request, number)) = self.source.take(at) else { return };
         let to = match self.replicas.len() {
             1 => 0,
             _ => self.options.routing.choose(&self.replicas, &request, number),
@@ -234,25 +201,8 @@ impl Driver {
         if let Err(reason) = refused {
             *self.outcome.rejected.entry(reason).or_default() += 1;
         }
-        if self.loop_size.is_some() {
-            // a refused request lets the next one be sent at once
-            if refused.is_ok() {
-                self.freed.pop_front();
-            }
-            return;
-        }
-        let in_flight: u64 = self.replicas.iter().map(|r| r.in_flight() as u64).sum();
-        self.next = self.stream.next();
-        if in_flight >= self.options.most_in_flight && self.next.take().is_some() {
-            self.outcome.cut_short = true;
-        }
-        let backlog = self.outcome.backlog.get_or_insert_default();
-        if self.outcome.sent <= self.half.max(1) {
-            (backlog.times[0], backlog.requests[0]) = (at, in_flight);
-        } else {
-            backlog.sent += 1;
-        }
-        (backlog.times[1], backlog.requests[1]) = (at, in_flight);
+        let in_flight = self.replicas.iter().map(|r| r.in_flight() as u64).sum();
+        self.source.settled(at, refused.is_ok(), in_flight);
     }
 
     fn outcome(self) -> Outcome {
@@ -260,6 +210,9 @@ impl Driver {
         let blocks = self.replicas.iter().map(Replica::prefix_counts);
         Outcome {
             metrics: self.metrics,
+            sent: self.source.sent,
+            backlog: self.source.backlog,
+            cut_short: self.source.cut_short,
             peak_occupancy: peaks.fold(0.0, f64::max),
             prefix_blocks: blocks.fold([0, 0], |a, b| [a[0] + b[0], a[1] + b[1]]),
             ..self.outcome

@@ -32,7 +32,12 @@ impl Replica {
         let seconds = clock.mixed(&self.loads);
         let end = self.now + seconds;
         if together {
-            metrics.gaps.add_many(seconds, rows);
+            let mut fresh = rows;
+            for (since, count) in self.paused.drain(..) {
+                metrics.gaps.add_many(end - since, count);
+                fresh = fresh.saturating_sub(count);
+            }
+            metrics.gaps.add_many(seconds, fresh);
         } else {
             let older: u64 = self.paused.iter().map(|p| p.1).sum();
             if rows > older {
@@ -67,11 +72,17 @@ impl Replica {
             metrics.gaps.add(self.now - slot.last_token);
         }
         slot.emitted += 1;
-        let left = slot.output - slot.emitted;
-        if left == 0 {
+        if slot.output == slot.emitted {
             self.finish(rank, index, metrics);
             return;
         }
+        self.start_decode(rank, index);
+    }
+
+    /// Adds a row.
+    pub(super) fn start_decode(&mut self, rank: usize, index: u32) {
+        let slot = &self.slots[index as usize];
+        let left = slot.output - slot.emitted;
         let place = &mut self.ranks[rank];
         place.context += u64::from(slot.target) + 1;
         place.ends.push(Reverse((self.step + u64::from(left), index)));
@@ -222,6 +233,7 @@ impl Replica {
             cached: slot.cached,
             preemptions: slot.preemptions,
             number: slot.number,
+            transfer: slot.transfer,
         };
         metrics.finished(&finished);
         self.done.push(finished);

@@ -58,8 +58,17 @@ impl Replica {
         if !open || (self.scheduler.order == Order::Static && self.ranks[rank].running() > 0) {
             return;
         }
-        while budget > 0 && self.ranks[rank].running() < self.scheduler.max_seqs as usize {
+        while self.ranks[rank].running() < self.scheduler.max_seqs as usize {
             let Some(index) = self.ranks[rank].waiting.first() else { return };
+            if self.slots[index as usize].computed {
+                if !self.admit_computed(rank, index) {
+                    return;
+                }
+                continue;
+            }
+            if budget == 0 {
+                return;
+            }
             let Some(tokens) = self.admit(rank, index, budget) else { return };
             budget -= u64::from(tokens);
             self.chunks.push(Planned { rank: rank as u32, slot: index, tokens });
@@ -97,6 +106,28 @@ impl Replica {
         slot.reserved = blocks as u32;
         slot.admitted = self.admissions;
         Some(left.min(budget) as u32)
+    }
+
+    /// Starts a request whose KV cache came from another pool: it decodes from the next step on. False when there is no
+    /// room for it yet.
+    fn admit_computed(&mut self, rank: usize, index: u32) -> bool {
+        let slot = self.slots[index as usize];
+        let place = &mut self.ranks[rank];
+        let (blocks, ahead) = match self.scheduler.admission {
+            Admission::Prompt => (place.pool.blocks(slot.target), place.running() as u64),
+            Admission::Whole => (place.pool.blocks(slot.input + slot.output), 0),
+        };
+        if blocks + ahead > place.pool.free() {
+            return false;
+        }
+        place.waiting.pop(&slot);
+        place.pool.take(blocks);
+        self.admissions += 1;
+        let slot = &mut self.slots[index as usize];
+        (slot.computed, slot.reserved, slot.admitted) = (false, blocks as u32, self.admissions);
+        self.paused.push((slot.last_token, 1));
+        self.start_decode(rank, index);
+        true
     }
 
     /// Tokens of a request found in the prefix cache, and those of them in whole blocks that it shares. At
