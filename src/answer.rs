@@ -12,6 +12,7 @@ mod interval;
 mod kernels;
 mod service;
 mod simulate;
+mod speculation;
 mod transfer;
 mod validate;
 
@@ -32,6 +33,7 @@ pub use simulate::{
     Demand, Disaggregation, Goodput, KvLink, Latencies, LinkUse, PoolUse, Rates, Saturation, Simulation,
     SplitQuestion, SplitRate, Usage, load_of, simulate,
 };
+pub use speculation::{Draft, SpeculationOptions, SpeculationUse};
 pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out};
 pub use validate::kernel_samples;
 pub use validate::{

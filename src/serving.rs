@@ -8,7 +8,7 @@
 //!
 //! [`run_split`] does the same with pools of their own for prefill and decode.
 //!
-//! Not modelled: skew of expert routing between steps, speculative decoding.
+//! Not modelled: skew of expert routing between steps.
 
 mod arrivals;
 mod clock;
@@ -24,6 +24,7 @@ mod router;
 mod run;
 mod scheduler;
 mod source;
+mod speculation;
 mod split;
 mod trace;
 mod transfer;
@@ -40,6 +41,7 @@ pub use request::{Finished, Rejection, Request};
 pub use router::Routing;
 pub use run::{Backlog, Outcome, RunOptions, run};
 pub use scheduler::{Admission, BatchWait, Discipline, Order, Scheduler};
+pub use speculation::Speculation;
 pub use split::{SplitOutcome, Stage, run_split};
 pub use trace::{Trace, TraceRow};
 pub use transfer::{CacheBytes, Link};

@@ -97,6 +97,9 @@ fn estimates_keep_their_schema_and_identities() {
     }
     let rate = "estimate llama-3.1-8b --gpu h100-sxm --request-rate 10 --burstiness 0.5 --num-prompts 200";
     identities(&check(&validator, rate), rate);
+    let drafts = "estimate deepseek-v3 --gpu 8xh200-sxm --concurrency 16 --speculative-tokens 1 --acceptance-rate 0.85";
+    let answer = check(&validator, drafts);
+    assert!(number(&answer, "/speculation/tokens_per_step") == 1.85);
     let images = "estimate qwen2.5-vl-3b-instruct --gpu rtx-4090 --images 2 --image-size 640x480";
     let answer = check(&validator, images);
     assert!(number(&answer, "/inputs/input_len") > 1024.0 && number(&answer, "/latency/image_s") > 0.0);
@@ -118,6 +121,7 @@ fn simulations_keep_their_schema() {
         "--preset chat --request-rate 6 --num-prompts 300 --decode-replicas 2 --kv-link nvlink --kv-overlap".to_owned(),
         "--concurrency 24 --num-prompts 200 --decode-replicas 1 --decode-gpu h200-sxm --decode-tp 2 --kv-link tcp --kv-latency 1ms --ttft 500 --tpot 20 --find-split".to_owned(),
         "--preset mlperf-llama3.1-8b --concurrency 16".to_owned(),
+        "--concurrency 8 --speculative-tokens 3 --acceptance-rate 0.7 --draft-model llama-3.2-1b".to_owned(),
         format!("--lengths {traces}/azure_code_2023.csv --concurrency 8"),
         format!("--trace {traces}/azure_conv_2023.csv"),
         format!("--trace {traces}/azure_code_2023.csv --trace-speed 4 --ttft 1s"),

@@ -5,8 +5,8 @@ use foretoken::answer::{Estimator, Options, Question};
 use foretoken::memory::occupancy;
 use foretoken::serving::{
     Admission, Arrivals, BatchWait, CacheBytes, Chunk, Finished, Length, Lengths, Link, Metrics, Order,
-    Outcome, Pool, RankLoad, Rate, Routing, Run, RunOptions, Scheduler, Slo, Stage, StepClock, Traffic, run,
-    run_split,
+    Outcome, Pool, RankLoad, Rate, Routing, Run, RunOptions, Scheduler, Slo, Speculation, Stage, StepClock,
+    Traffic, run, run_split,
 };
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::{Deployment, Engine, EngineKind, Formats, Parallelism, Workload};
@@ -213,6 +213,26 @@ fn fast_forwarding_of_two_pools_is_exact() {
         }
         let tokens: u64 = fast.records.iter().map(|r| u64::from(r.output - 1)).sum();
         assert_eq!(fast.metrics.gaps.count(), tokens, "every token but the first closes a gap");
+    }
+}
+
+/// And of verified drafts, switched off and on by the number of rows.
+#[test]
+fn fast_forwarding_of_drafts_is_exact() {
+    let (clock, scheduler) = llama();
+    let speculation =
+        Speculation { tokens: 3, acceptance: 0.7, most_rows: 12, draft: Some(Box::new(clock.clone())) };
+    let mut service = (clock.speculating(speculation), scheduler);
+    let lengths = Lengths::Independent { input: Length::Uniform(1, 3000), output: Length::Uniform(1, 300) };
+    for (arrivals, pool) in [(poisson(4.0), None), (Arrivals::Closed(24), Some(30_000))] {
+        let traffic = Traffic { arrivals, lengths: lengths.clone(), requests: 200, seed: 3 };
+        let fast = serve(&mut service, pool, &traffic, &keep());
+        let slow = serve(&mut service, pool, &traffic, &RunOptions { step_by_step: true, ..keep() });
+        assert_eq!((fast.records.len(), slow.records.len()), (200, 200));
+        for (a, b) in by_number(&fast).iter().zip(by_number(&slow)) {
+            assert!((a.ttft() / b.ttft() - 1.0).abs() < 1e-6, "{a:?} {b:?}");
+            assert!((a.e2e() / b.e2e() - 1.0).abs() < 5e-3, "{a:?} {b:?}");
+        }
     }
 }
 

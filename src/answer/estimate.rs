@@ -14,6 +14,7 @@ use std::str::FromStr;
 use super::cost::{Cost, CostInputs};
 use super::interval::Intervals;
 use super::kernels::Kernels;
+use super::speculation::{SpeculationOptions, SpeculationUse, refuse_static};
 use crate::memory::{MemoryError, MemoryReport, occupancy};
 use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
 use crate::time::Line;
@@ -108,6 +109,8 @@ pub struct Options {
     pub tpot_definition: TpotDefinition,
     /// Money.
     pub cost: CostInputs,
+    /// Drafts verified several tokens at a time.
+    pub speculation: Option<SpeculationOptions>,
 }
 
 /// One question.
@@ -246,6 +249,9 @@ pub struct Estimate {
     pub provenance: Provenance,
     /// Where the memory of one accelerator goes.
     pub memory: MemoryReport,
+    /// Speculative decoding, where it was asked for; memory, breakdown and utilisation are those of the model without drafts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<SpeculationUse>,
     /// What to know before using them.
     pub warnings: Vec<String>,
 }
@@ -262,11 +268,18 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     }
     let workload = &asked.at_mean();
     check_workload(workload)?;
+    let speculates = options.speculation.is_some();
+    if speculates {
+        refuse_static(workload.load)?;
+    }
     let formats = Formats::resolve(model, deployment, accelerator)?;
     let estimator = Estimator::new(question, &formats)?;
     let memory = occupancy(model, accelerator, deployment)?;
-    let simulated =
-        if is_alone(asked) { None } else { Some(loops::simulated(question, asked, &estimator, &memory)?) };
+    let simulated = if is_alone(asked) && !speculates {
+        None
+    } else {
+        Some(loops::simulated(question, asked, &estimator, &memory)?)
+    };
     let rows = match (&simulated, workload.load) {
         (Some(simulated), _) => simulated.rows,
         (None, Load::StaticBatch(n) | Load::Concurrency(n)) => f64::from(n),
@@ -322,6 +335,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     Ok(Estimate {
         inputs: inputs(question, asked, &formats, &estimator),
         memory,
+        speculation: simulated.as_ref().and_then(|s| s.speculation.clone()),
         throughput: match &simulated {
             Some(simulated) => simulated.throughput(gpus, workload.prefix_len),
             None => throughput(&latency, rows, lengths, gpus, workload),

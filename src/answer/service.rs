@@ -1,6 +1,7 @@
 //! A deployment made ready to serve: its step clock, its engine's scheduler and its KV pool.
 
-use super::{Estimator, Question};
+use super::speculation::{SpeculationUse, described, speculate};
+use super::{Estimator, Options, Question};
 use crate::memory::{MemoryError, MemoryReport, kv_cache_tokens_at};
 use crate::serving::{Metrics, Outcome, Pool, RunOptions, Scheduler, StepClock, Traffic, run};
 use crate::time::EngineTerms;
@@ -43,17 +44,22 @@ impl Service {
         scheduler.token_budget = scheduler.token_budget.saturating_mul(p.pp);
         let tokens = kv_cache_tokens_at(model, accelerator, deployment, length)?;
         let block = u32::try_from(memory.block_size).unwrap_or(1);
-        Ok(Self {
-            clock: StepClock::new(timer.clone(), p.pp),
-            scheduler,
-            pool: Pool {
-                tokens: memory.fits.then_some(tokens),
-                block: block.max(1),
-                shared_prefix: u32::try_from(question.workload.prefix_len).unwrap_or(u32::MAX),
-                ..Pool::default()
-            },
-            ranks: p.dp,
-        })
+        let mut pool = Pool {
+            tokens: memory.fits.then_some(tokens),
+            block: block.max(1),
+            shared_prefix: u32::try_from(question.workload.prefix_len).unwrap_or(u32::MAX),
+            ..Pool::default()
+        };
+        let mut clock = StepClock::new(timer.clone(), p.pp);
+        if let Some(options) = &question.options.speculation {
+            clock = speculate(question, options, clock, &mut pool)?;
+        }
+        Ok(Self { clock, scheduler, pool, ranks: p.dp })
+    }
+
+    /// What is said of its drafts, if it makes some, at a mean context.
+    pub(super) fn speculation(&mut self, options: &Options, context: f64) -> Option<SpeculationUse> {
+        described(options.speculation.as_ref()?, &mut self.clock, context, self.scheduler.max_seqs)
     }
 
     /// The same under other engine terms.

@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::estimate::{Inputs, Latency, Provenance, Question};
 use super::interval::Intervals;
 use super::service::mean_rows;
+use super::speculation::SpeculationUse;
 use crate::memory::MemoryError;
 use crate::serving::{Arrivals, Discipline, Routing, Slo, Summary, Traffic};
 use crate::spec::Load;
@@ -167,6 +168,9 @@ pub struct Simulation {
     /// Highest rates of all ways to split the replicas, where they were looked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub splits: Vec<SplitRate>,
+    /// Speculative decoding, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<SpeculationUse>,
     /// Whether the load is beyond capacity.
     pub saturation: Saturation,
     /// Where the numbers come from.
@@ -208,6 +212,7 @@ pub fn simulate(
     let rows = if metrics.worked.seconds > 0.0 { mean_rows(metrics) } else { 1.0 };
     let means = [latency.ttft_s.mean, latency.tpot_s.mean, latency.e2e_s.mean];
     let (intervals, provenance) = fleet.intervals(question, split, &Latency::simulated(metrics), rows, means);
+    let speculation = fleet.speculation(question);
     let mut warnings = fleet.warnings();
     warnings.extend(super::estimate::outcome_warnings(outcome, question.workload.load));
     let gpus = fleet.accelerators();
@@ -228,6 +233,7 @@ pub fn simulate(
         utilization: usage(metrics, outcome.peak_occupancy, fleet.last_replicas(), fleet.is_limited()),
         disaggregation: fleet.disaggregation(&served),
         splits,
+        speculation,
         saturation: saturation(outcome),
         provenance,
         warnings,

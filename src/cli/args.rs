@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::CliError;
-use crate::answer::Kernels;
+use crate::answer::{Draft, Kernels, SpeculationOptions};
 use crate::spec::catalog::{self, Directories};
 use crate::spec::check_deployment;
 use crate::spec::deployment::EngineKind;
@@ -359,6 +359,52 @@ pub(super) struct WorkloadArgs {
     /// Seed of lengths and arrivals.
     #[arg(long, value_parser = whole, default_value = "0", value_name = "N", help_heading = "Workload")]
     seed: u64,
+}
+
+/// Speculative decoding.
+#[derive(Debug, Args)]
+pub(super) struct SpeculationArgs {
+    /// Speculative decoding: tokens drafted and verified in one step.
+    #[arg(long, alias = "num-speculative-tokens", value_parser = positive_u32, value_name = "K", requires = "acceptance_rate", help_heading = "Speculative decoding")]
+    speculative_tokens: Option<u32>,
+    /// Probability that a drafted token is accepted.
+    #[arg(long, value_parser = probability, value_name = "SHARE", requires = "speculative_tokens", help_heading = "Speculative decoding")]
+    acceptance_rate: Option<f64>,
+    /// What drafts: mtp (the model's own layer), ngram (costs nothing) or a smaller model.
+    #[arg(
+        long,
+        alias = "speculative-model",
+        default_value = "mtp",
+        value_name = "MODEL",
+        requires = "speculative_tokens",
+        help_heading = "Speculative decoding"
+    )]
+    draft_model: String,
+    /// Rows above which no drafts are made [default: none].
+    #[arg(long, alias = "speculative-disable-by-batch-size", value_parser = positive_u32, value_name = "N", requires = "speculative_tokens", help_heading = "Speculative decoding")]
+    speculative_max_rows: Option<u32>,
+}
+
+/// A share from 0 to 1.
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("must be a number from 0 to 1".into()),
+    }
+}
+
+impl SpeculationArgs {
+    pub(super) fn resolve(&self, directories: &Directories) -> Result<Option<SpeculationOptions>, SpecError> {
+        let (Some(tokens), Some(acceptance)) = (self.speculative_tokens, self.acceptance_rate) else {
+            return Ok(None);
+        };
+        let draft = match self.draft_model.as_str() {
+            "mtp" => Draft::Mtp,
+            "ngram" => Draft::Ngram,
+            name => Draft::Model(Box::new(catalog::model(name, directories)?)),
+        };
+        Ok(Some(SpeculationOptions { tokens, acceptance, most_rows: self.speculative_max_rows, draft }))
+    }
 }
 
 impl WorkloadArgs {

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::args::{
-    DeploymentArgs, WorkloadArgs, amount, bandwidth, duration, gibibytes, image_size, positive_u32, share,
-    share_below_one,
+    DeploymentArgs, SpeculationArgs, WorkloadArgs, amount, bandwidth, duration, gibibytes, image_size,
+    positive_u32, share, share_below_one,
 };
 use super::{CliError, Context};
 use crate::answer::{CostInputs, Images, Options, Question, estimate};
@@ -21,6 +21,8 @@ pub(super) struct EstimateArgs {
     deployment: DeploymentArgs,
     #[command(flatten)]
     workload: WorkloadArgs,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
     /// Images per request (models with a vision tower).
     #[arg(long, value_parser = clap::value_parser!(u32).range(..=10_000), value_name = "N", help_heading = "Workload")]
     images: Option<u32>,
@@ -96,6 +98,7 @@ impl EstimateArgs {
             kv_offload: self.kv_offload,
             cold_start_bytes_per_s: self.cold_start,
             tpot_definition: self.tpot_definition.parse()?,
+            speculation: self.speculation.resolve(&context.directories)?,
             cost: CostInputs { gpu_hour_usd: self.gpu_hour_usd, utilization: self.utilization },
         })
     }

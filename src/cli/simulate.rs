@@ -5,7 +5,7 @@ mod traffic;
 
 use clap::Args;
 
-use super::args::{DeploymentArgs, WorkloadArgs, duration, positive_u32};
+use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, duration, positive_u32};
 use super::{CliError, Context};
 use crate::answer::{Demand, Options, Question, SplitQuestion, load_of, simulate};
 use crate::report;
@@ -25,6 +25,8 @@ pub(super) struct SimulateArgs {
     workload: WorkloadArgs,
     #[command(flatten)]
     traffic: TrafficArgs,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
     /// Replicas of the deployment behind a router.
     #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", help_heading = "Deployment")]
     replicas: u32,
@@ -64,7 +66,8 @@ pub(super) fn run(arguments: &SimulateArgs, context: &Context) -> Result<(), Cli
     workload.load = load_of(&demand.traffic.arrivals);
     workload.requests = Some(demand.traffic.requests);
     arguments.traffic.put_means(&mut workload, [input, output]);
-    let options = Options::default();
+    let speculation = arguments.speculation.resolve(&context.directories)?;
+    let options = Options { engines: context.directories.engines.clone(), speculation, ..Options::default() };
     let question = Question {
         model: &resolved.model,
         accelerator: &resolved.accelerator,

@@ -16,6 +16,7 @@ pub fn estimate(answer: &Estimate, explain: bool) -> Report {
         map.extend(fields);
     }
     let mut sections = vec![latency(answer), throughput(answer), memory(answer)];
+    sections.extend(answer.speculation.as_ref().map(super::simulate::speculation));
     for (title, lines) in
         [("Prefill", &answer.breakdown.prefill), ("One decode step", &answer.breakdown.decode)]
     {

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::fmt::Write;
 
 use super::{Report, Section, count, duration, number, percent, versioned};
-use crate::answer::{Goodput, Simulation};
+use crate::answer::{Goodput, Simulation, SpeculationUse};
 use crate::serving::Summary;
 
 /// Lays out a simulation.
@@ -14,6 +14,7 @@ use crate::serving::Summary;
 pub fn simulation(answer: &Simulation) -> Report {
     let json = versioned(&serde_json::to_value(answer).unwrap_or_else(|_| json!({})));
     let mut sections = vec![latency(answer), load(answer)];
+    sections.extend(answer.speculation.as_ref().map(speculation));
     sections.extend(answer.disaggregation.as_ref().map(split::pools));
     if !answer.splits.is_empty() {
         sections.push(split::ways(&answer.splits));
@@ -111,6 +112,19 @@ fn load(answer: &Simulation) -> Section {
     if answer.saturation.saturated {
         row("SATURATED", format!("backlog grows by {}/s", number(answer.saturation.backlog_growth_per_s)));
     }
+    section
+}
+
+/// Drafts: what a step keeps of them, and up to where they pay.
+pub(super) fn speculation(used: &SpeculationUse) -> Section {
+    let mut section = Section::new("Speculative decoding", &[]);
+    let mut row = |name: &str, value: String| section.row([name.to_owned(), value]);
+    let what =
+        format!("{} by {}, accepted {}", used.speculative_tokens, used.draft, percent(used.acceptance_rate));
+    row("drafted", what);
+    row("tokens kept a step", number(used.tokens_per_step));
+    let pays = used.pays_up_to_rows.map_or("never".into(), |n| format!("up to {} rows", count(f64::from(n))));
+    row("faster than without", pays);
     section
 }
 

@@ -11,6 +11,7 @@
 //! A pipeline of p stages holds p micro-batches: rows and prompt tokens of a step are divided by p, and the
 //! step lasts as long as one micro-batch needs through all stages.
 
+use super::speculation::Speculation;
 use crate::time::{EngineTerms, StepTimer};
 use crate::work::{DecodeRows, Operator, Parts, PrefillChunk, Step};
 
@@ -155,6 +156,7 @@ pub struct StepClock {
     /// Chunks with the seconds and launches of their core.
     kept: Vec<([Chunk; 2], [f64; 2])>,
     scratch: Vec<Operator>,
+    speculation: Option<Box<Speculation>>,
 }
 
 const TOKENS: Parts = Parts { tokens: true, ..Parts::NONE };
@@ -182,7 +184,26 @@ impl StepClock {
             cores: vec![],
             core_launches: 0.0,
             scratch: vec![],
+            speculation: None,
         }
+    }
+
+    /// The same with drafts verified.
+    #[must_use]
+    pub fn speculating(self, speculation: Speculation) -> Self {
+        Self { speculation: Some(Box::new(speculation)), ..self }
+    }
+
+    /// How drafts are made and verified, where they are.
+    #[must_use]
+    pub fn speculation(&self) -> Option<&Speculation> {
+        self.speculation.as_deref()
+    }
+
+    /// Tokens that every row of a step gains on average.
+    #[must_use]
+    pub fn gain(&self, ranks: &[RankLoad]) -> f64 {
+        self.speculation.as_ref().filter(|s| s.is_on(ranks)).map_or(1.0, |s| s.tokens_per_step())
     }
 
     /// The same under other engine terms. What the tables hold is kept where the terms leave kernels alone.
@@ -192,7 +213,7 @@ impl StepClock {
         if self.timer.terms().has_kernels_of(timer.terms()) {
             Self { timer, ..self.clone() }
         } else {
-            Self::new(timer, self.stages())
+            Self { speculation: self.speculation.clone(), ..Self::new(timer, self.stages()) }
         }
     }
 
@@ -208,21 +229,56 @@ impl StepClock {
         self.stages as u32
     }
 
-    /// Time of one decode step of all ranks, `ahead` steps from now.
+    /// Time of one decode step of all ranks, `ahead` steps from now. Of a step that verifies drafts its share of one token.
     pub fn decode(&mut self, ranks: &[RankLoad], ahead: f64) -> f64 {
+        match self.speculation.take() {
+            None => self.verify(ranks, ahead, 1),
+            Some(mut speculation) => {
+                let seconds = if speculation.is_on(ranks) {
+                    let step = self.verify(ranks, ahead, speculation.width());
+                    (step + speculation.draft_seconds(ranks, ahead)) / speculation.tokens_per_step()
+                } else {
+                    self.verify(ranks, ahead, 1)
+                };
+                self.speculation = Some(speculation);
+                seconds
+            }
+        }
+    }
+
+    /// Seconds that the arithmetic of a core takes at the device's peak.
+    fn core_peak(&mut self, rows: f64, context: f64) -> f64 {
+        let step = Step { prefill: &[], decode: &rows_at(rows, context) };
+        self.scratch.clear();
+        self.timer.plan().lower_parts(&step, CORE, &mut self.scratch);
+        let device = self.timer.device();
+        self.scratch
+            .iter()
+            .map(|o| (o, device.peak(o.math)))
+            .filter(|(_, peak)| *peak > 0.0)
+            .map(|(o, peak)| o.flops.0 * o.repeat / peak)
+            .sum()
+    }
+
+    /// Time of a step in which every row has `width` tokens.
+    fn verify(&mut self, ranks: &[RankLoad], ahead: f64, width: u32) -> f64 {
         let stages = self.stages;
         let (mut most, mut sum, mut core, mut context) = (0.0_f64, 0.0, 0.0_f64, 1.0);
         for rank in ranks.iter().filter(|r| r.rows > 0) {
             let rows = (f64::from(rank.rows) / stages).ceil();
             let mean = rank.context as f64 / f64::from(rank.rows) + ahead;
-            let seconds = self.core(rows as usize, mean);
+            let mut seconds = self.core(rows as usize, mean);
+            if width > 1 {
+                seconds = seconds.max(self.core_peak(rows * f64::from(width), mean));
+            }
             if seconds > core {
                 (core, context) = (seconds, mean);
             }
             most = most.max(rows);
             sum += rows;
         }
-        let mean = (sum / ranks.len() as f64).max(1.0);
+        let width = f64::from(width);
+        let mean = (sum * width / ranks.len() as f64).max(1.0);
         let Self { timer, decode_tokens, experts, head, scratch, .. } = self;
         let mut part = |table: &mut Table, n: f64, parts: Parts| {
             let of = &mut |n: f64| {
@@ -230,9 +286,9 @@ impl StepClock {
             };
             (table.at(n as usize, of), table.launches)
         };
-        let (tokens, a) = part(decode_tokens, most, TOKENS);
+        let (tokens, a) = part(decode_tokens, most * width, TOKENS);
         let (routed, b) = part(experts, mean.round(), EXPERTS);
-        let (sampled, c) = part(head, most, HEAD);
+        let (sampled, c) = part(head, most * width, HEAD);
         let device = tokens + routed + sampled + core;
         let launches = a + b + c + self.core_launches;
         self.timer.wall(&Step { prefill: &[], decode: &rows_at(most, context) }, [device, launches])
@@ -324,7 +380,7 @@ impl StepClock {
     /// Times between two knots are affine in the step but where another rank becomes the slowest, or the
     /// host: both show in the middle, since a maximum of affine functions is convex.
     fn is_affine(&mut self, ranks: &[RankLoad], from: u64, steps: u64, first: f64, last: f64) -> bool {
-        if ranks.len() == 1 && self.timer.terms().decode_graphs {
+        if ranks.len() == 1 && self.timer.terms().decode_graphs && self.speculation.is_none() {
             return true;
         }
         let middle = (steps - 1) / 2;
@@ -343,8 +399,23 @@ impl StepClock {
         steps
     }
 
-    /// Time of one step of all ranks with prefill in it.
+    /// Time of one step of all ranks with prefill in it, in which every row gains [`StepClock::gain`] tokens.
     pub fn mixed(&mut self, ranks: &[RankLoad]) -> f64 {
+        match self.speculation.take() {
+            None => self.mixed_verify(ranks, 1),
+            Some(mut speculation) => {
+                let on = speculation.is_on(ranks);
+                let step = self.mixed_verify(ranks, if on { speculation.width() } else { 1 });
+                let drafts = if on { speculation.draft_seconds(ranks, 0.0) } else { 0.0 };
+                let seconds = step + drafts + speculation.prompt_seconds(ranks);
+                self.speculation = Some(speculation);
+                seconds
+            }
+        }
+    }
+
+    fn mixed_verify(&mut self, ranks: &[RankLoad], width: u32) -> f64 {
+        let width = f64::from(width);
         let stages = self.stages;
         let (mut most, mut sum, mut sampled, mut core) = (0.0_f64, 0.0, 0.0_f64, 0.0_f64);
         let (mut busiest, mut core_launches) = (None, 0.0_f64);
@@ -355,7 +426,8 @@ impl StepClock {
             let decode = if rank.rows > 0 { &decode[..] } else { &[] };
             let (list, count) = self.chunks(rank.ending, rank.partial);
             let step = Step { prefill: &list[..count], decode };
-            let tokens = step.tokens();
+            let more = (width - 1.0) * if rank.rows > 0 { rows } else { 0.0 };
+            let tokens = step.tokens() + more;
             if tokens <= 0.0 {
                 continue;
             }
@@ -368,7 +440,7 @@ impl StepClock {
             };
             core = core.max(seconds);
             core_launches = core_launches.max(launches);
-            sampled = sampled.max(step.sampled());
+            sampled = sampled.max(step.sampled() + more);
             sum += tokens;
             if busiest.is_none() || tokens > most {
                 most = tokens;

@@ -60,6 +60,10 @@ pub struct Replica {
     step_by_step: bool,
     /// No router looks at it: while arrivals change nothing, they need not be waited for.
     alone: bool,
+    /// Most tokens that a row has in a step: more than one where drafts are verified.
+    width: u32,
+    /// Parts of tokens that rows have gained in steps with prompts, and of bursts in runs, kept for the next ones.
+    carried: [f64; 2],
     /// What ended since it was last emptied.
     pub(super) done: Vec<Finished>,
 }
@@ -90,6 +94,8 @@ impl Replica {
             pieces: vec![],
             step_by_step: false,
             alone: false,
+            width: 1,
+            carried: [0.0; 2],
             done: vec![],
         }
     }
@@ -104,6 +110,12 @@ impl Replica {
     #[must_use]
     pub fn alone(self) -> Self {
         Self { alone: true, ..self }
+    }
+
+    /// Rows have up to so many tokens in a step.
+    #[must_use]
+    pub fn verifying(self, width: u32) -> Self {
+        Self { width: width.max(1), ..self }
     }
 
     /// Start of the next iteration.

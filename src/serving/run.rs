@@ -10,6 +10,7 @@ use super::request::{Finished, Rejection};
 use super::router::Routing;
 use super::scheduler::Scheduler;
 use super::source::Source;
+use super::speculation::Speculation;
 use crate::spec::SpecError;
 
 /// What surrounds the replicas.
@@ -107,7 +108,8 @@ pub fn run(
     options: &RunOptions,
 ) -> Result<Outcome, SpecError> {
     let count = options.replicas.max(1) as usize;
-    let mut replica = Replica::new(*scheduler, pool.clone(), options.ranks);
+    let width = clock.speculation().map_or(1, Speculation::width);
+    let mut replica = Replica::new(*scheduler, pool.clone(), options.ranks).verifying(width);
     if options.step_by_step {
         replica = replica.step_by_step();
     }

@@ -19,6 +19,7 @@ use super::request::{Finished, Request};
 use super::run::{Outcome, RunOptions};
 use super::scheduler::Scheduler;
 use super::source::Source;
+use super::speculation::Speculation;
 use super::transfer::{Lanes, Link};
 use crate::spec::SpecError;
 
@@ -40,7 +41,8 @@ pub struct Stage<'a> {
 impl Stage<'_> {
     fn replicas(&self, step_by_step: bool) -> Vec<Replica> {
         let count = self.replicas.max(1) as usize;
-        let mut replica = Replica::new(self.scheduler, self.pool.clone(), self.ranks);
+        let width = self.clock.speculation().map_or(1, Speculation::width);
+        let mut replica = Replica::new(self.scheduler, self.pool.clone(), self.ranks).verifying(width);
         if step_by_step {
             replica = replica.step_by_step();
         }

@@ -3,6 +3,7 @@
 use super::{Latency, Question, Throughput};
 use crate::answer::Estimator;
 use crate::answer::service::{Service, mean_rows};
+use crate::answer::speculation::SpeculationUse;
 use crate::memory::{MemoryError, MemoryReport};
 use crate::serving::{Arrivals, Length, Lengths, Outcome, Rate, Rejection, RunOptions, Traffic};
 use crate::spec::{Load, SpecError, Workload};
@@ -17,6 +18,7 @@ pub(super) struct Simulated {
     /// Mean prompt and generated tokens.
     pub lengths: [f64; 2],
     pub warnings: Vec<String>,
+    pub speculation: Option<SpeculationUse>,
 }
 
 /// True when requests come one after another or at once: nothing waits for anything else, and the closed
@@ -119,6 +121,7 @@ pub(super) fn simulated(
         ));
     }
     Ok(Simulated {
+        speculation: service.speculation(question.options, (mean.input_len + mean.output_len / 2) as f64),
         latency,
         requests_per_s,
         rows: mean_rows(metrics),

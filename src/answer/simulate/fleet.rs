@@ -6,6 +6,7 @@ use super::split::{Disaggregation, LinkUse, PoolUse, SplitQuestion};
 use crate::answer::estimate::{Described, Inputs, Latency, Provenance, Question, described};
 use crate::answer::interval::Intervals;
 use crate::answer::service::Service;
+use crate::answer::speculation::SpeculationUse;
 use crate::memory::{MemoryError, occupancy};
 use crate::serving::{Arrivals, Link, Metrics, Outcome, RunOptions, SplitOutcome, Stage, Traffic, run_split};
 use crate::spec::SpecError;
@@ -130,6 +131,14 @@ impl Fleet {
     pub fn accelerators(&self) -> u32 {
         let second = self.second.as_ref().map_or(0, |(s, ..)| s.accelerators * s.replicas);
         self.first.accelerators * self.first.replicas + second
+    }
+
+    /// What is said of the drafts of the pool that generates.
+    pub fn speculation(&mut self, question: &Question<'_>) -> Option<SpeculationUse> {
+        let workload = question.workload.at_mean();
+        let context = (workload.input_len + workload.output_len / 2) as f64;
+        let last = self.second.as_mut().map_or(&mut self.first, |s| &mut s.0);
+        last.service.speculation(question.options, context)
     }
 
     pub fn inputs(&self) -> &Inputs {

@@ -47,7 +47,8 @@ impl Replica {
         self.account(metrics, seconds, 1, rows);
         (self.decided, self.now) = (self.now, end);
         if together {
-            self.advance_rows(1, metrics);
+            let steps = if self.width > 1 { self.gained(clock.gain(&self.loads)) } else { 1 };
+            self.advance_rows(steps, metrics);
         }
         self.since_receive = u64::from(self.scheduler.receive_interval);
         (self.waited, self.unbalanced) = (0, 0);
@@ -63,6 +64,14 @@ impl Replica {
         self.chunks = chunks;
     }
 
+    /// Whole tokens that every row gains in a step which brings `gain` on average.
+    fn gained(&mut self, gain: f64) -> u64 {
+        self.carried[0] += gain;
+        let whole = self.carried[0].floor();
+        self.carried[0] -= whole;
+        whole as u64
+    }
+
     /// The prompt is done and a token sampled: the request decodes from the next step on.
     fn join(&mut self, rank: usize, index: u32, metrics: &mut Metrics) {
         let slot = &mut self.slots[index as usize];
@@ -73,7 +82,7 @@ impl Replica {
         }
         slot.emitted += 1;
         if slot.output == slot.emitted {
-            self.finish(rank, index, metrics);
+            self.finish(rank, index, 0, metrics);
             return;
         }
         self.start_decode(rank, index);
@@ -117,6 +126,9 @@ impl Replica {
             let all = (run.steps + extra).min(most);
             run = clock.extend(&self.loads, run, all, f64::INFINITY, &mut self.pieces);
         }
+        if self.width > 1 {
+            self.merge_bursts(clock.gain(&self.loads));
+        }
         self.record_gaps(rows, metrics);
         self.account(metrics, run.seconds, run.steps, rows);
         self.now += run.seconds;
@@ -143,7 +155,9 @@ impl Replica {
                 most = most.min(steps);
             }
             if self.scheduler.admission == Admission::Prompt {
-                most = most.min(rank.pool.steps(self.step, most));
+                // room for a whole step of drafts must be left, as planning asks for it
+                let ahead = u64::from(self.width - 1);
+                most = rank.pool.steps(self.step, most.saturating_add(ahead)).saturating_sub(ahead);
             }
         }
         if self.held {
@@ -155,6 +169,17 @@ impl Replica {
             }
         }
         most.max(1)
+    }
+
+    /// Turns stretches of single tokens into those of bursts of `gain` tokens.
+    fn merge_bursts(&mut self, gain: f64) {
+        for (first, last, steps) in &mut self.pieces {
+            self.carried[1] += *steps as f64 / gain;
+            let whole = self.carried[1].floor();
+            self.carried[1] -= whole;
+            (*first, *last, *steps) = (*first * gain, *last * gain, whole as u64);
+        }
+        self.pieces.retain(|p| p.2 > 0);
     }
 
     /// Gaps between tokens of a run: the time of each step, but for rows that waited for prompts before it.
@@ -204,20 +229,22 @@ impl Replica {
                 let place = &mut self.ranks[rank];
                 place.ends.pop();
                 let slot = &self.slots[index as usize];
-                place.context -= u64::from(slot.input) + u64::from(slot.output);
+                // tokens verified beyond its end
+                let over = self.step - end;
+                place.context -= u64::from(slot.input) + u64::from(slot.output) + over;
                 if self.scheduler.admission == Admission::Prompt {
-                    place.pool.leave(slot.input + slot.output - 1 - slot.shared, self.step);
+                    place.pool.leave(slot.input + slot.output - 1 - slot.shared, end);
                 }
-                self.finish(rank, index, metrics);
+                self.finish(rank, index, over as u32, metrics);
             }
         }
     }
 
-    /// Frees what a request held.
-    fn finish(&mut self, rank: usize, index: u32, metrics: &mut Metrics) {
+    /// Frees what a request held, blocks for `over` tokens beyond its end included.
+    fn finish(&mut self, rank: usize, index: u32, over: u32, metrics: &mut Metrics) {
         let slot = self.slots[index as usize];
         let place = &mut self.ranks[rank];
-        let stored = (slot.input + slot.output - 1).max(slot.target) - slot.shared;
+        let stored = (slot.input + slot.output - 1).max(slot.target) - slot.shared + over;
         place.pool.release(match self.scheduler.admission {
             Admission::Prompt => place.pool.blocks(stored),
             Admission::Whole => u64::from(slot.reserved),

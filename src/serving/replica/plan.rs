@@ -37,7 +37,8 @@ impl Replica {
     fn budget(&self, rank: usize) -> u64 {
         let s = &self.scheduler;
         match s.order {
-            Order::DecodeFirst => u64::from(s.token_budget).saturating_sub(self.ranks[rank].rows() as u64),
+            Order::DecodeFirst => u64::from(s.token_budget)
+                .saturating_sub(self.ranks[rank].rows() as u64 * u64::from(self.width)),
             Order::PrefillFirst => u64::from(s.token_budget),
             Order::Static => u64::MAX,
         }
@@ -153,7 +154,8 @@ impl Replica {
     /// Frees blocks for the next decode step by taking those of the youngest. True when it had to.
     fn make_room(&mut self, rank: usize, metrics: &mut Metrics) -> bool {
         let mut preempted = false;
-        while self.ranks[rank].pool.steps(self.step, 1) == 0 {
+        let width = u64::from(self.width);
+        while self.ranks[rank].pool.steps(self.step, width) < width {
             let place = &self.ranks[rank];
             let running = place.ends.iter().map(|e| e.0.1).chain(place.prefilling.iter().copied());
             let youngest = running.max_by_key(|i| self.slots[*i as usize].admitted);
