@@ -121,6 +121,7 @@ fn simulations_keep_their_schema() {
         "--preset chat --request-rate 6 --num-prompts 300 --decode-replicas 2 --kv-link nvlink --kv-overlap".to_owned(),
         "--concurrency 24 --num-prompts 200 --decode-replicas 1 --decode-gpu h200-sxm --decode-tp 2 --kv-link tcp --kv-latency 1ms --ttft 500 --tpot 20 --find-split".to_owned(),
         "--preset mlperf-llama3.1-8b --concurrency 16".to_owned(),
+        "--turns uniform:1,6 --turn-input-len 200 --turn-pause 2s --thinking-len 100 --concurrency 40 --num-prompts 80 --kv-tier 64GiB,1TB@4GB/s".to_owned(),
         "--concurrency 8 --speculative-tokens 3 --acceptance-rate 0.7 --draft-model llama-3.2-1b".to_owned(),
         format!("--lengths {traces}/azure_code_2023.csv --concurrency 8"),
         format!("--trace {traces}/azure_conv_2023.csv"),

@@ -66,6 +66,7 @@ impl Site {
             replicas: 1,
             routing: Routing::RoundRobin,
             discipline: Discipline::Fcfs,
+            tiers: vec![],
             slo: Slo::default(),
             share: 0.9,
             find_rate: false,

@@ -37,6 +37,7 @@ fn demand(rate: f64, lengths: Lengths, requests: u64) -> Demand {
         replicas: 1,
         routing: Routing::LeastLoaded,
         discipline: Discipline::Fcfs,
+        tiers: vec![],
         slo: Slo::default(),
         share: 0.9,
         find_rate: false,

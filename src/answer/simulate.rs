@@ -33,12 +33,34 @@ pub struct Demand {
     pub routing: Routing,
     /// Which waiting request is next.
     pub discipline: Discipline,
+    /// Where KV cache goes that has no room on the accelerators, the nearest first.
+    pub tiers: Vec<KvTier>,
     /// Limits of the latencies.
     pub slo: Slo,
     /// Share of the requests that must keep them.
     pub share: f64,
     /// Look for the highest rate that keeps them.
     pub find_rate: bool,
+}
+
+/// Host memory or a disk of a replica that holds KV cache.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KvTier {
+    /// Its size.
+    pub bytes: f64,
+    /// Bytes a second back to the accelerators; their host links' where none is given.
+    pub bytes_per_s: Option<f64>,
+}
+
+/// Sessions of several calls.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SessionUse {
+    /// Sessions that ended with their last call.
+    pub sessions: u64,
+    /// Calls of one of them on average.
+    pub calls_per_session: f64,
+    /// First call sent to last answer, pauses included.
+    pub duration_s: Summary,
 }
 
 /// Distributions over the requests, in seconds.
@@ -111,6 +133,8 @@ pub struct Usage {
     pub preemptions: u64,
     /// Share of prompt tokens found in the prefix cache.
     pub prefix_hit_share: f64,
+    /// Tokens brought back from tiers below the accelerators.
+    pub loaded_tokens: u64,
     /// Iterations.
     pub iterations: u64,
 }
@@ -168,6 +192,9 @@ pub struct Simulation {
     /// Highest rates of all ways to split the replicas, where they were looked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub splits: Vec<SplitRate>,
+    /// Sessions, where requests are calls of some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionUse>,
     /// Speculative decoding, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speculation: Option<SpeculationUse>,
@@ -230,9 +257,17 @@ pub fn simulate(
         latency,
         throughput: rates(outcome, gpus),
         goodput: demand.slo.is_given().then(|| demand.goodput(outcome, gpus, highest)),
-        utilization: usage(metrics, outcome.peak_occupancy, fleet.last_replicas(), fleet.is_limited()),
+        utilization: Usage {
+            loaded_tokens: outcome.loaded_tokens,
+            ..usage(metrics, outcome.peak_occupancy, fleet.last_replicas(), fleet.is_limited())
+        },
         disaggregation: fleet.disaggregation(&served),
         splits,
+        sessions: outcome.sessions.as_ref().map(|(durations, calls)| SessionUse {
+            sessions: durations.count(),
+            calls_per_session: *calls as f64 / durations.count().max(1) as f64,
+            duration_s: durations.summary(),
+        }),
         speculation,
         saturation: saturation(outcome),
         provenance,

@@ -5,13 +5,14 @@ mod traffic;
 
 use clap::Args;
 
-use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, duration, positive_u32};
+use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, bandwidth, duration, positive_u32};
 use super::{CliError, Context};
-use crate::answer::{Demand, Options, Question, SplitQuestion, load_of, simulate};
+use crate::answer::{Demand, KvTier, Options, Question, SplitQuestion, load_of, simulate};
 use crate::report;
 use crate::serving::{Discipline, Routing, Slo};
 use crate::spec::SpecError;
 use crate::units::Seconds;
+use crate::units::parse_bytes;
 use split::SplitArgs;
 use traffic::TrafficArgs;
 
@@ -38,6 +39,10 @@ pub(super) struct SimulateArgs {
     /// Which waiting request is next: fcfs, srpt (least work left) or mlfq (levels by prompt length).
     #[arg(long, value_parser = discipline, default_value = "fcfs", value_name = "RULE", help_heading = "Deployment")]
     discipline: Discipline,
+    /// KV cache that has no room on the accelerators goes to host memory or disks, the nearest first: sizes a replica, with
+    /// their bandwidth unless it is that of the host links; 64GiB,2TB@5GB/s.
+    #[arg(long, value_parser = tier, value_delimiter = ',', value_name = "SIZE[@BANDWIDTH]", help_heading = "Deployment")]
+    kv_tier: Vec<KvTier>,
     /// Limit of TTFT; a bare number is milliseconds.
     #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Limits")]
     ttft: Option<Seconds>,
@@ -125,6 +130,7 @@ impl SimulateArgs {
             replicas: self.replicas,
             routing: self.router,
             discipline: self.discipline,
+            tiers: self.kv_tier.clone(),
             slo,
             share: self.percentile.or(preset.and_then(|p| p.share)).unwrap_or(USUAL_SHARE),
             find_rate: self.find_rate,
@@ -142,6 +148,16 @@ fn percentile(text: &str) -> Result<f64, String> {
         Ok(p) if p > 0.0 && p <= 100.0 => Ok(p / 100.0),
         _ => Err("write a percentile like p90 or p99.5".into()),
     }
+}
+
+/// A size, and a bandwidth behind an @.
+fn tier(text: &str) -> Result<KvTier, String> {
+    let (size, rate) = text.split_once('@').map_or((text, None), |(s, r)| (s, Some(r)));
+    let bytes = parse_bytes(size).map_err(|e| e.to_string())?.0;
+    if bytes <= 0.0 {
+        return Err("a tier's size must be above 0".into());
+    }
+    Ok(KvTier { bytes, bytes_per_s: rate.map(bandwidth).transpose()? })
 }
 
 fn routing(text: &str) -> Result<Routing, String> {

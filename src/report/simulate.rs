@@ -6,7 +6,7 @@ use serde_json::json;
 use std::fmt::Write;
 
 use super::{Report, Section, count, duration, number, percent, versioned};
-use crate::answer::{Goodput, Simulation, SpeculationUse};
+use crate::answer::{Goodput, SessionUse, Simulation, SpeculationUse};
 use crate::serving::Summary;
 
 /// Lays out a simulation.
@@ -105,6 +105,15 @@ fn load(answer: &Simulation) -> Section {
     }
     if u.prefix_hit_share > 0.0 {
         row("prompt tokens cached", percent(u.prefix_hit_share));
+    }
+    if u.loaded_tokens > 0 {
+        row("brought back from tiers", format!("{} tokens", count(u.loaded_tokens as f64)));
+    }
+    if let Some(sessions) = &answer.sessions {
+        let calls = number(sessions.calls_per_session);
+        row("sessions", format!("{} of {calls} calls on average", count(sessions.sessions as f64)));
+        let SessionUse { duration_s: Summary { mean, p90, .. }, .. } = sessions;
+        row("session, mean and P90", format!("{} and {}", duration(*mean), duration(*p90)));
     }
     if answer.rejected_requests > 0 {
         row("refused", count(answer.rejected_requests as f64));

@@ -242,11 +242,12 @@ impl Iterator for Stream {
                     input: row.input,
                     output: row.output,
                     blocks: row.blocks,
+                    ..Request::default()
                 });
             }
         };
         let (input, output) = self.draws.draw(&mut self.random);
-        Some(Request { sent, input, output, blocks: [0, 0] })
+        Some(Request { sent, input, output, ..Request::default() })
     }
 }
 

@@ -6,6 +6,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::sessions::Turns;
 use crate::spec::SpecError;
 
 /// Longest prompt or output, in tokens.
@@ -117,6 +118,8 @@ pub enum Lengths {
     Pairs(Arc<[(u32, u32)]>),
     /// One of the pairs at random each time.
     Sample(Arc<[(u32, u32)]>),
+    /// Every request begins a session of several calls.
+    Sessions(Arc<Turns>),
 }
 
 impl Lengths {
@@ -128,6 +131,7 @@ impl Lengths {
             Self::Harness { input, output, ratio } => {
                 [input, output].map(|n| f64::midpoint(lowest(*n, *ratio), f64::from(*n)))
             }
+            Self::Sessions(turns) => turns.means(),
             Self::Pairs(pairs) | Self::Sample(pairs) => {
                 let count = pairs.len().max(1) as f64;
                 let mean =
@@ -163,6 +167,8 @@ impl Lengths {
             }
             Self::Pairs(pairs) => Draws::Pairs(Arc::clone(pairs), 0),
             Self::Sample(pairs) => Draws::Sample(Arc::clone(pairs)),
+            // the output is drawn with the rest of its session
+            Self::Sessions(turns) => Draws::Independent([turns.samplers()?.first, Sampler::Fixed(1)]),
         })
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::clock::{Piece, RankLoad, StepClock};
 use super::metrics::Metrics;
 use super::pool::KvPool;
+use super::prefix::Tier;
 use super::request::{Finished, Rejection, Request, Slot};
 use super::scheduler::{Order, Scheduler};
 use rank::Rank;
@@ -27,6 +28,8 @@ pub struct Pool {
     pub hashes: Arc<[u32]>,
     /// Tokens that one hash stands for; 0 without a prefix cache.
     pub hash_tokens: u32,
+    /// Where prefixes go that have no room, the nearest first.
+    pub tiers: Arc<[Tier]>,
 }
 
 /// A replica of a deployment.
@@ -72,7 +75,7 @@ impl Replica {
     /// A replica of `ranks` data-parallel ranks.
     #[must_use]
     pub fn new(scheduler: Scheduler, pool: Pool, ranks: u32) -> Self {
-        let rank = Rank::new(scheduler.discipline, KvPool::new(pool.tokens, pool.block));
+        let rank = Rank::new(scheduler.discipline, KvPool::new(pool.tokens, pool.block), &pool.tiers);
         Self {
             scheduler,
             pool,
@@ -144,6 +147,10 @@ impl Replica {
     /// Blocks of a prompt that the prefix cache of some rank holds.
     #[must_use]
     pub fn matched(&self, request: &Request) -> usize {
+        if request.session > 0 {
+            let tokens = self.ranks.iter().map(|r| r.prefixes.session(request.session)).max().unwrap_or(0);
+            return (tokens / self.pool.block.max(1)) as usize;
+        }
         let hashes = self.hashes(request.blocks);
         self.ranks.iter().map(|r| r.prefixes.matched(hashes)).max().unwrap_or(0)
     }
@@ -156,6 +163,12 @@ impl Replica {
     #[must_use]
     pub fn peak_occupancy(&self) -> f64 {
         self.ranks.iter().map(|r| r.pool.peak()).fold(0.0, f64::max)
+    }
+
+    /// Tokens brought back from tiers below the accelerators.
+    #[must_use]
+    pub fn loaded_tokens(&self) -> u64 {
+        self.ranks.iter().map(|r| r.prefixes.loaded()).sum()
     }
 
     /// Prefix-cache blocks found and asked for.
@@ -270,11 +283,33 @@ impl Replica {
                 break;
             }
             self.incoming.pop_front();
-            let rank = self.ranks.iter_mut().min_by_key(|r| r.in_flight());
-            if let Some(rank) = rank {
-                rank.waiting.push(index, slot);
+            let (session, blocks) = (slot.session, slot.blocks);
+            // a session goes where its context is
+            let rank = (0..self.ranks.len())
+                .min_by_key(|r| {
+                    (session > 0 && self.ranks[*r].prefixes.session(session) == 0, self.ranks[*r].in_flight())
+                })
+                .unwrap_or(0);
+            if !self.pool.tiers.is_empty() && !slot.loaded && self.load(index, rank, session, blocks) {
+                continue;
             }
+            self.ranks[rank].waiting.push(index, &self.slots[index as usize]);
         }
+    }
+
+    /// Brings back what tiers hold of a request's prompt. True when that takes time, after which it comes again.
+    fn load(&mut self, index: u32, rank: usize, session: u32, [first, count]: [u32; 2]) -> bool {
+        let hashes = self.pool.hashes.get(first as usize..(first + count) as usize).unwrap_or_default();
+        let slot = &mut self.slots[index as usize];
+        let ready = self.ranks[rank].prefixes.load(session, hashes, slot.ready);
+        slot.loaded = true;
+        if ready <= slot.ready {
+            return false;
+        }
+        slot.ready = ready;
+        let place = self.incoming.partition_point(|i| self.slots[*i as usize].ready <= ready);
+        self.incoming.insert(place, index);
+        true
     }
 
     /// True when arrivals change nothing before a request ends.

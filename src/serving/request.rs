@@ -13,6 +13,10 @@ pub struct Request {
     pub output: u32,
     /// Where its block hashes stand in the trace: first and number.
     pub blocks: [u32; 2],
+    /// The session that it is a call of; 0 without.
+    pub session: u32,
+    /// Prompt tokens whose KV cache the call before has left, as far as it is still there.
+    pub history: u32,
 }
 
 /// Why a request was not served.
@@ -103,6 +107,10 @@ pub(super) struct Slot {
     pub computed: bool,
     /// Time that this took.
     pub transfer: f64,
+    pub session: u32,
+    pub history: u32,
+    /// What it can use of tiers below the accelerators was asked for.
+    pub loaded: bool,
 }
 
 impl Slot {
@@ -115,6 +123,8 @@ impl Slot {
             output: request.output.max(1),
             target: request.input.max(1),
             blocks: request.blocks,
+            session: request.session,
+            history: request.history,
             scheduled: f64::NAN,
             ..Self::default()
         }

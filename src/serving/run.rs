@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::arrivals::Traffic;
 use super::clock::StepClock;
+use super::histogram::LogHistogram;
 use super::metrics::{Metrics, Slo};
 use super::replica::{Pool, Replica};
 use super::request::{Finished, Rejection};
@@ -92,6 +93,10 @@ pub struct Outcome {
     pub peak_occupancy: f64,
     /// Prefix-cache blocks found and asked for.
     pub prefix_blocks: [u64; 2],
+    /// Tokens brought back from tiers below the accelerators.
+    pub loaded_tokens: u64,
+    /// Durations of sessions, and calls of those that ended.
+    pub sessions: Option<(LogHistogram, u64)>,
     /// Requests that ended, where they are kept, in the order of their ends.
     pub records: Vec<Finished>,
 }
@@ -203,7 +208,8 @@ impl Driver {
         if let Err(reason) = refused {
             *self.outcome.rejected.entry(reason).or_default() += 1;
         }
-        let in_flight = self.replicas.iter().map(|r| r.in_flight() as u64).sum();
+        let in_flight =
+            self.replicas.iter().map(|r| r.in_flight() as u64).sum::<u64>() + self.source.paused();
         self.source.settled(at, refused.is_ok(), in_flight);
     }
 
@@ -217,6 +223,8 @@ impl Driver {
             cut_short: self.source.cut_short,
             peak_occupancy: peaks.fold(0.0, f64::max),
             prefix_blocks: blocks.fold([0, 0], |a, b| [a[0] + b[0], a[1] + b[1]]),
+            loaded_tokens: self.replicas.iter().map(Replica::loaded_tokens).sum(),
+            sessions: self.source.sessions.map(|s| (s.durations, s.finished_calls)),
             ..self.outcome
         }
     }

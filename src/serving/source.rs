@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use super::arrivals::{Stream, Traffic};
+use super::lengths::Lengths;
 use super::request::{Finished, Request};
 use super::run::Backlog;
+use super::sessions::Sessions;
 use crate::spec::SpecError;
 
 /// What is sent, and when.
@@ -22,6 +24,10 @@ pub(super) struct Source {
     pub backlog: Option<Backlog>,
     /// Sending stopped because too many were in the system.
     pub cut_short: bool,
+    pub sessions: Option<Sessions>,
+    /// The request just taken: the number of the stream's requests before it, none of a call that follows another.
+    taken: Option<u64>,
+    streamed: u64,
 }
 
 impl Source {
@@ -38,16 +44,27 @@ impl Source {
             sent: 0,
             backlog: None,
             cut_short: false,
+            sessions: match &traffic.lengths {
+                Lengths::Sessions(turns) => Some(Sessions::new(turns, traffic.seed)?),
+                _ => None,
+            },
+            taken: None,
+            streamed: 0,
         })
     }
 
     /// Ends of requests let others be sent.
     pub fn depends_on_ends(&self) -> bool {
-        self.is_loop
+        self.is_loop || self.sessions.is_some()
     }
 
     /// When the next request is sent; infinite when there is none before another one ends.
     pub fn next_time(&mut self) -> f64 {
+        let first = self.next_of_stream();
+        self.sessions.as_ref().map_or(first, |s| first.min(s.next_time()))
+    }
+
+    fn next_of_stream(&mut self) -> f64 {
         if !self.is_loop {
             return self.next.map_or(f64::INFINITY, |r| r.sent);
         }
@@ -60,13 +77,36 @@ impl Source {
 
     /// The request sent at `at`, which is what [`Source::next_time`] said, with its number.
     pub fn take(&mut self, at: f64) -> Option<(Request, u64)> {
-        let request = self.next.take()?;
+        let number = self.sent;
         self.sent += 1;
-        Some((Request { sent: at, ..request }, self.sent - 1))
+        let Some(sessions) = &mut self.sessions else {
+            self.streamed += 1;
+            return self.next.take().map(|r| (Request { sent: at, ..r }, number));
+        };
+        self.taken = None;
+        if sessions.next_time() <= at {
+            return sessions.take(number).map(|r| (r, number));
+        }
+        let mut request = Request { sent: at, ..self.next.take()? };
+        sessions.begin(&mut request, number);
+        (self.taken, self.streamed) = (Some(self.streamed), self.streamed + 1);
+        Some((request, number))
     }
 
     /// What became of the request just taken: accepted or refused, with so many in the system now.
     pub fn settled(&mut self, at: f64, accepted: bool, in_flight: u64) {
+        if let Some(sessions) = &mut self.sessions {
+            if !accepted {
+                sessions.refused(self.sent - 1);
+            }
+            if self.taken.is_none() {
+                // the session of a call that was refused is over
+                if self.is_loop && !accepted {
+                    self.free(at);
+                }
+                return;
+            }
+        }
         if self.is_loop {
             // a refused request lets the next one be sent at once
             if accepted {
@@ -79,7 +119,7 @@ impl Source {
             self.cut_short = true;
         }
         let backlog = self.backlog.get_or_insert_default();
-        if self.sent <= self.half.max(1) {
+        if self.streamed <= self.half.max(1) {
             (backlog.times[0], backlog.requests[0]) = (at, in_flight);
         } else {
             backlog.sent += 1;
@@ -87,12 +127,22 @@ impl Source {
         (backlog.times[1], backlog.requests[1]) = (at, in_flight);
     }
 
-    /// A request has ended; one of a closed loop lets another be sent.
+    /// A request has ended; one of a closed loop lets another be sent, one of a session its next call.
     pub fn ended(&mut self, request: &Finished) {
-        if self.is_loop {
-            // replicas end requests out of order by less than a step
-            let at = self.freed.partition_point(|t| *t <= request.finished);
-            self.freed.insert(at, request.finished);
+        let over = self.sessions.as_mut().is_none_or(|s| s.ended(request));
+        if self.is_loop && over {
+            self.free(request.finished);
         }
+    }
+
+    fn free(&mut self, at: f64) {
+        // replicas end requests out of order by less than a step
+        let place = self.freed.partition_point(|t| *t <= at);
+        self.freed.insert(place, at);
+    }
+
+    /// Sessions between two calls.
+    pub fn paused(&self) -> u64 {
+        self.sessions.as_ref().map_or(0, Sessions::waiting)
     }
 }

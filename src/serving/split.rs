@@ -242,7 +242,9 @@ impl Driver {
             Err(reason) => *self.outcome.rejected.entry(reason).or_default() += 1,
         }
         let both = self.prefill.iter().chain(&self.decode);
-        let in_flight = both.map(|r| r.in_flight() as u64).sum::<u64>() + self.computed.len() as u64;
+        let in_flight = both.map(|r| r.in_flight() as u64).sum::<u64>()
+            + self.computed.len() as u64
+            + self.source.paused();
         self.source.settled(at, refused.is_ok(), in_flight);
     }
 
@@ -260,6 +262,8 @@ impl Driver {
                 cut_short: self.source.cut_short,
                 peak_occupancy: peak(&self.decode),
                 prefix_blocks: blocks.fold([0, 0], |a, b| [a[0] + b[0], a[1] + b[1]]),
+                loaded_tokens: self.prefill.iter().map(Replica::loaded_tokens).sum(),
+                sessions: self.source.sessions.map(|s| (s.durations, s.finished_calls)),
                 ..self.outcome
             },
         }

@@ -12,6 +12,7 @@ pub(in crate::answer) struct Described {
     pub estimator: Estimator,
     pub inputs: Inputs,
     pub warnings: Vec<String>,
+    pub formats: Formats,
 }
 
 impl Described {
@@ -40,5 +41,10 @@ pub(in crate::answer) fn described(question: &Question<'_>) -> Result<Described,
     let mut warnings = question.model.warnings.clone();
     warnings.extend(formats.warnings.iter().cloned());
     warnings.extend(estimator.engine_warning().map(str::to_owned));
-    Ok(Described { inputs: inputs(question, question.workload, &formats, &estimator), warnings, estimator })
+    Ok(Described {
+        inputs: inputs(question, question.workload, &formats, &estimator),
+        warnings,
+        estimator,
+        formats,
+    })
 }

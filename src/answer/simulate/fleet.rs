@@ -1,15 +1,18 @@
 //! The deployment of a simulation: replicas that do both phases, or a pool for each.
 
-use super::Demand;
 use super::measures::usage;
 use super::split::{Disaggregation, LinkUse, PoolUse, SplitQuestion};
+use super::{Demand, KvTier};
 use crate::answer::estimate::{Described, Inputs, Latency, Provenance, Question, described};
 use crate::answer::interval::Intervals;
 use crate::answer::service::Service;
 use crate::answer::speculation::SpeculationUse;
 use crate::memory::{MemoryError, occupancy};
-use crate::serving::{Arrivals, Link, Metrics, Outcome, RunOptions, SplitOutcome, Stage, Traffic, run_split};
+use crate::serving::{
+    Arrivals, Link, Metrics, Outcome, RunOptions, SplitOutcome, Stage, Tier, Traffic, run_split,
+};
 use crate::spec::SpecError;
+use std::sync::Arc;
 
 /// A deployment described and ready to serve.
 struct Side {
@@ -40,6 +43,7 @@ impl Side {
         if let Arrivals::Trace(trace, _) = &demand.traffic.arrivals {
             (service.pool.hashes, service.pool.hash_tokens) = trace.hashes();
         }
+        service.pool.tiers = tiers(question, &described, &demand.tiers)?;
         let accelerators = question.deployment.parallelism.accelerators();
         Ok(Self { described, service, accelerators, replicas, limited: memory.kv_cache_tokens > 0 })
     }
@@ -53,6 +57,28 @@ impl Side {
             replicas: self.replicas,
         }
     }
+}
+
+/// Tiers in tokens of one data-parallel rank, which has its share of a replica's size and bandwidth. A token takes its bytes
+/// of all layers; host links work at their datasheet's rate, all accelerators of the rank at once.
+fn tiers(question: &Question<'_>, described: &Described, tiers: &[KvTier]) -> Result<Arc<[Tier]>, SpecError> {
+    let p = question.deployment.parallelism;
+    let each = question.model.kv_bytes_per_token(described.formats.kv_cache.bytes()).max(1.0);
+    let accelerator = question.accelerator;
+    tiers
+        .iter()
+        .map(|tier| {
+            let host =
+                accelerator.pcie_gb_per_s.as_ref().map(|s| 1e9 * s.value * f64::from(p.accelerators()));
+            let rate = tier.bytes_per_s.or(host).ok_or_else(|| SpecError::Missing {
+                file: accelerator.id.clone(),
+                key: "pcie_gb_per_s".into(),
+                fix: "give the tier's bandwidth, like --kv-tier 64GiB@25GB/s".into(),
+            })?;
+            let share = f64::from(p.dp.max(1));
+            Ok(Tier { tokens: (tier.bytes / share / each) as u64, seconds_per_token: each * share / rate })
+        })
+        .collect()
 }
 
 /// All replicas.

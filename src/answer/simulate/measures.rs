@@ -31,6 +31,7 @@ pub(super) fn usage(m: &Metrics, peak: f64, replicas: u32, limited: bool) -> Usa
         kv_cache_peak: limited * peak,
         preemptions: m.preemptions,
         prefix_hit_share: m.cached_tokens as f64 / m.input_tokens.max(1) as f64,
+        loaded_tokens: 0,
         iterations: m.worked.steps,
     }
 }

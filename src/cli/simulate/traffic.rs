@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::args::{WorkloadArgs, duration, rate};
 use crate::answer::traffic;
-use crate::serving::{Arrivals, Length, Lengths, Preset, Rate, Trace, Traffic};
+use crate::serving::{Arrivals, Length, Lengths, Preset, Rate, Trace, Traffic, Turns};
 use crate::spec::{Load, OPEN_LOOP_REQUESTS, SpecError, Workload};
 use crate::units::Seconds;
 
@@ -45,6 +45,22 @@ pub(super) struct TrafficArgs {
     /// Generated tokens, likewise.
     #[arg(long, value_parser = distribution, value_name = "DIST", help_heading = "Workload")]
     output_dist: Option<Length>,
+    /// Every request begins a session of so many calls (a conversation, an agent's loop): --input-len is the first prompt, and
+    /// --num-prompts and the load count sessions. A number or a distribution.
+    #[arg(long, value_parser = distribution, value_name = "DIST", requires = "turn_input_len", conflicts_with_all = ["trace", "preset", "lengths", "batch_size", "length_ratio_min"], help_heading = "Sessions")]
+    turns: Option<Length>,
+    /// Tokens that every later call adds to the context: a user's message, a tool's result.
+    #[arg(long, value_parser = distribution, value_name = "DIST", requires = "turns", help_heading = "Sessions")]
+    turn_input_len: Option<Length>,
+    /// Mean time between an answer and the next call, exponentially distributed: thinking, or running a tool.
+    #[arg(long, value_parser = duration, default_value = "0ms", value_name = "TIME", requires = "turns", help_heading = "Sessions")]
+    turn_pause: Seconds,
+    /// Tokens generated before each answer and dropped from the context after it.
+    #[arg(long, value_parser = distribution, value_name = "DIST", requires = "turns", help_heading = "Sessions")]
+    thinking_len: Option<Length>,
+    /// They stay in the context.
+    #[arg(long, requires = "thinking_len", help_heading = "Sessions")]
+    keep_thinking: bool,
 }
 
 fn presets() -> PossibleValuesParser {
@@ -66,7 +82,8 @@ impl TrafficArgs {
     /// Puts mean lengths into the echo of the workload, where they are not its own.
     pub(super) fn put_means(&self, workload: &mut Workload, [input, output]: [f64; 2]) {
         let whole = |mean: f64| (mean.round() as u64).max(1);
-        let all = self.trace.is_some() || self.lengths.is_some() || self.preset.is_some();
+        let all =
+            self.trace.is_some() || self.lengths.is_some() || self.preset.is_some() || self.turns.is_some();
         if all || self.input_dist.is_some() {
             workload.input_len = whole(input);
         }
@@ -122,6 +139,17 @@ impl TrafficArgs {
             return Lengths::read(path).map(Some);
         }
         let fixed = |n: u64| Length::Fixed(u32::try_from(n).unwrap_or(u32::MAX));
+        if let (Some(calls), Some(later)) = (self.turns, self.turn_input_len) {
+            return Ok(Some(Lengths::Sessions(Arc::new(Turns {
+                calls,
+                first: self.input_dist.unwrap_or(fixed(workload.input_len)),
+                later,
+                answer: self.output_dist.unwrap_or(fixed(workload.output_len)),
+                thinking: self.thinking_len,
+                keeps_thinking: self.keep_thinking,
+                pause_s: self.turn_pause.0,
+            }))));
+        }
         Ok((self.input_dist.is_some() || self.output_dist.is_some()).then(|| Lengths::Independent {
             input: self.input_dist.unwrap_or(fixed(workload.input_len)),
             output: self.output_dist.unwrap_or(fixed(workload.output_len)),

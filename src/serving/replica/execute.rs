@@ -249,6 +249,10 @@ impl Replica {
             Admission::Prompt => place.pool.blocks(stored),
             Admission::Whole => u64::from(slot.reserved),
         });
+        if slot.session > 0 {
+            let capacity = place.pool.free().saturating_mul(u64::from(place.pool.block()));
+            place.prefixes.put_session(slot.session, slot.input + slot.output - 1, capacity);
+        }
         self.free.push(index);
         let finished = Finished {
             sent: slot.sent,

@@ -98,6 +98,10 @@ impl Replica {
         }
         place.waiting.pop(&slot);
         place.pool.take(blocks);
+        if slot.session > 0 {
+            place.prefixes.take_session(slot.session);
+            place.prefixes.shrink(place.pool.free().saturating_mul(u64::from(place.pool.block())));
+        }
         place.prefilling.push(index);
         self.admissions += 1;
         let slot = &mut self.slots[index as usize];
@@ -136,14 +140,19 @@ impl Replica {
     fn cached(&mut self, rank: usize, index: u32) -> (u32, u32) {
         let slot = self.slots[index as usize];
         let mut cached = self.pool.shared_prefix;
+        if slot.session > 0 {
+            // its blocks are the request's own again, once it is admitted
+            let held = self.ranks[rank].prefixes.session(slot.session).min(slot.history);
+            return (cached.max(held).min(slot.target - 1), 0);
+        }
         if self.pool.hash_tokens > 0 && slot.blocks[1] > 0 {
             let [first, count] = slot.blocks.map(|n| n as usize);
             let hashes = self.pool.hashes.get(first..first + count).unwrap_or_default();
             let place = &mut self.ranks[rank];
             let matched = place.prefixes.matched(hashes) as u32 * self.pool.hash_tokens;
-            let blocks = u64::from(self.pool.hash_tokens.div_ceil(place.pool.block()).max(1));
-            let capacity = place.pool.free() / blocks;
-            place.prefixes.insert(hashes, capacity);
+            let tokens = self.pool.hash_tokens.next_multiple_of(place.pool.block());
+            let capacity = place.pool.free().saturating_mul(u64::from(place.pool.block()));
+            place.prefixes.insert(hashes, tokens, capacity);
             cached = cached.max(matched);
         }
         let cached = cached.min(slot.target - 1);

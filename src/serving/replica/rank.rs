@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use super::super::clock::RankLoad;
 use super::super::pool::KvPool;
-use super::super::prefix::PrefixCache;
+use super::super::prefix::{PrefixCache, Tier};
 use super::super::scheduler::Discipline;
 use super::super::waiting::Waiting;
 
@@ -25,14 +25,14 @@ pub(super) struct Rank {
 }
 
 impl Rank {
-    pub fn new(discipline: Discipline, pool: KvPool) -> Self {
+    pub fn new(discipline: Discipline, pool: KvPool, tiers: &[Tier]) -> Self {
         Self {
             waiting: Waiting::new(discipline),
             prefilling: vec![],
             ends: BinaryHeap::new(),
             context: 0,
             pool,
-            prefixes: PrefixCache::default(),
+            prefixes: PrefixCache::new(tiers),
         }
     }
 
