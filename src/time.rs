@@ -4,6 +4,7 @@
 
 pub mod calibration;
 mod coefficients;
+mod configurations;
 pub mod engine;
 pub mod forms;
 pub mod ggml;

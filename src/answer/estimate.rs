@@ -97,6 +97,9 @@ pub struct Options {
     pub engines: Vec<PathBuf>,
     /// Changes to the model.
     pub overrides: Overrides,
+    /// Requests at a time that are one request repeated, as some benchmarks send them: they share their experts. 0 and
+    /// 1 where all differ.
+    pub same_requests: u32,
     /// Images per request.
     pub images: Option<Images>,
     /// Round trip to the client in seconds.

@@ -12,8 +12,8 @@ use super::samples::{Classes, Record, Table};
 use crate::spec::{DataType, SpecError};
 use crate::time::Hardware;
 use crate::time::calibration::{Calibration, ClassKey, Fitted, SLOWER};
-use crate::time::forms::Form;
-use crate::time::forms::experts::{ExpertLayer, GroupedGemm};
+use crate::time::forms::experts::{Configuration, ExpertLayer, GroupedGemm, listed};
+use crate::time::forms::{Coefficient, Form};
 use crate::work::{Router, Routing};
 
 /// Most rows of a class: more add time and no accuracy.
@@ -25,11 +25,20 @@ const FEWEST_SHAPES: usize = 6;
 /// Smallest share of memory bandwidth that a kernel fit for use reaches. FlashInfer's CUTLASS experts in 16 and
 /// 8 bit on Hopper, timed without their tuning, reach 0.19 to 0.30; no engine would be run with them.
 const LEAST_MEMORY: f64 = 0.35;
+/// Fewest samples of either kind that tell measured configurations from the default.
+const FEWEST_CONFIGURED: usize = 10;
+/// Coefficients that say what the default loses.
+const LOSSES: usize = 2;
 /// Routings that a power-law sample replays in turn over the same weights.
 const REPLAYED: f64 = 5.0;
 /// (hidden, intermediate) sizes of models without a gate in their experts (Nemotron).
 const UNGATED: [(f64, f64); 5] =
     [(1024.0, 2688.0), (2688.0, 1856.0), (2048.0, 5120.0), (8192.0, 5120.0), (4096.0, 2688.0)];
+
+/// Engines whose tables were taken before the harness knew experts without a gate: they ran all with one.
+const ALL_GATED: [&str; 2] = ["vllm-0.14.0", "sglang-0.5.10"];
+/// One that SGLang's Triton kernel ran with a gate later too.
+const GATED_IN_TRITON: (f64, f64) = (1024.0, 2688.0);
 
 /// Sizes of DeepSeek-V3's experts.
 const GROUPED: [(&str, f64); 4] = [("hidden", 7168.0), ("inter", 2048.0), ("topk", 8.0), ("experts", 256.0)];
@@ -37,8 +46,24 @@ const GROUPED: [(&str, f64); 4] = [("hidden", 7168.0), ("inter", 2048.0), ("topk
 /// and not the experts hit.
 const MANY_COPIES: f64 = 4.0;
 
+/// Columns that two samples share which differ in their ranks alone.
+const SHAPE: [&str; 7] = ["tokens", "hidden", "inter", "topk", "experts", "moe_tp", "distribution"];
+/// Ranks whose samples are compared with undivided ones.
+const DIVIDED: f64 = 4.0;
+/// Copies per expert from which on arithmetic counts.
+const COMPUTED_COPIES: f64 = 64.0;
+/// Share of the time undivided above which nothing was divided; the busiest of four ranks has 0.25 to 0.55 of it.
+const UNDIVIDED: f64 = 0.8;
+
 /// A class: data type and kernel.
 type Class = (String, String);
+
+/// True when the experts of these sizes were timed with a gate. That they were where their model has none shows by
+/// samples that take half as long again as those of the class's other shapes.
+fn has_gate(engine: &str, kernel: &str, sizes: (f64, f64)) -> bool {
+    let triton = engine.starts_with("sglang") && listed(engine, kernel).is_some();
+    !UNGATED.contains(&sizes) || ALL_GATED.contains(&engine) || (triton && sizes == GATED_IN_TRITON)
+}
 
 /// Samples by data type and kernel, at most some hundred each.
 ///
@@ -59,11 +84,15 @@ pub fn classes(table: &Table, hardware: &Hardware) -> Result<Classes<ExpertLayer
         let Some((weights, math)) = formats(&data_type, hardware) else { continue };
         let mut rows = vec![];
         let limited = group_limited(&records)?;
+        let everything = computes_remote(&records)?;
         for record in shuffled(&records) {
             if rows.len() == MOST_ROWS {
                 break;
             }
-            match sample(record, weights, math, limited, hardware)? {
+            if everything && record.number("moe_ep")? > 1.0 {
+                continue;
+            }
+            match sample(record, weights, math, &table.engine, limited, hardware)? {
                 // from the cache in part: neither the latency nor the bandwidth shows
                 Some(row) if row.input.hit > 0.0 && row.input.hit < 1.0 => {}
                 Some(row) => rows.push(row),
@@ -77,6 +106,9 @@ pub fn classes(table: &Table, hardware: &Hardware) -> Result<Classes<ExpertLayer
             }
         }
         let key = ClassKey { engine: table.engine.clone(), data_type, kernel, variant: String::new() };
+        for row in &mut rows {
+            row.input.configuration = configuration(&key, &row.input, hardware);
+        }
         classes.insert(key, rows);
     }
     Ok(classes)
@@ -92,7 +124,7 @@ pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<
     let mut refused = vec![];
     let mut fits: Vec<(Fitted, Vec<Row<ExpertLayer>>)> = vec![];
     for (key, rows) in classes(table, hardware)? {
-        match fit_class_scored::<GroupedGemm>(key.clone(), &rows, hardware, None, |x| x.hit <= 0.0) {
+        match fit_rows(key.clone(), &rows, hardware) {
             Ok(fitted) => {
                 let memory = memory_reached(&rows, hardware);
                 if memory < LEAST_MEMORY {
@@ -106,6 +138,38 @@ pub fn fit(table: &Table, hardware: &Hardware, out: &mut Calibration) -> Result<
     }
     out.experts.extend(ranked(fits, hardware));
     Ok(refused)
+}
+
+/// Fits the samples of one kernel, where it has some on measured configurations and some on the default with what
+/// the default loses.
+fn fit_rows(key: ClassKey, rows: &[Row<ExpertLayer>], hardware: &Hardware) -> Result<Fitted, FitError> {
+    let serves = |x: &ExpertLayer| x.hit <= 0.0;
+    let of = |wanted| rows.iter().filter(|r| r.input.configuration == wanted).count() >= FEWEST_CONFIGURED;
+    if of(Configuration::Measured) && of(Configuration::Default) {
+        return fit_class_scored::<GroupedGemm>(key, rows, hardware, None, serves);
+    }
+    let own = |r: &Row<ExpertLayer>| Row {
+        input: ExpertLayer { configuration: Configuration::Own, ..r.input },
+        ..*r
+    };
+    let rows: Vec<_> = rows.iter().map(own).collect();
+    let mut fitted = fit_class_scored::<OneConfiguration>(key, &rows, hardware, None, serves)?;
+    fitted.c.resize(GroupedGemm::COEFFICIENTS.len(), 0.0);
+    Ok(fitted)
+}
+
+/// [`GroupedGemm`] without its last coefficients, what a default configuration loses.
+struct OneConfiguration;
+
+impl Form for OneConfiguration {
+    type Input = ExpertLayer;
+
+    const COEFFICIENTS: &'static [Coefficient] =
+        GroupedGemm::COEFFICIENTS.split_at(GroupedGemm::COEFFICIENTS.len() - LOSSES).0;
+
+    fn seconds(c: &[f64], x: &ExpertLayer, hardware: &Hardware) -> f64 {
+        GroupedGemm::seconds(c, x, hardware)
+    }
 }
 
 /// Share of the memory bandwidth at which the best tenth of the samples reads its active experts.
@@ -132,7 +196,11 @@ fn ranked(fits: Vec<(Fitted, Vec<Row<ExpertLayer>>)>, hardware: &Hardware) -> Ve
         .into_iter()
         .map(|(fitted, _)| {
             let list = shapes.get(&fitted.key.data_type).map_or(&[][..], Vec::as_slice);
-            let sum = list.iter().map(|x| GroupedGemm::seconds(&fitted.c, x, hardware).ln()).sum();
+            let own = |x: &ExpertLayer| ExpertLayer {
+                configuration: configuration(&fitted.key, x, hardware),
+                ..*x
+            };
+            let sum = list.iter().map(|x| GroupedGemm::seconds(&fitted.c, &own(x), hardware).ln()).sum();
             (fitted.key.data_type.clone(), sum, fitted)
         })
         .collect();
@@ -145,6 +213,11 @@ fn ranked(fits: Vec<(Fitted, Vec<Row<ExpertLayer>>)>, hardware: &Hardware) -> Ve
         before = Some(data_type.clone());
     }
     ranked.into_iter().map(|(.., fitted)| fitted).collect()
+}
+
+/// Where a class's kernel has its tiles for a shape from.
+fn configuration(key: &ClassKey, x: &ExpertLayer, hardware: &Hardware) -> Configuration {
+    Configuration::of(listed(&key.engine, &key.kernel), x, hardware)
 }
 
 /// A fixed shuffle: its beginning represents all regions.
@@ -207,11 +280,36 @@ fn group_limited(records: &[Record<'_>]) -> Result<bool, SpecError> {
     Ok(!ratios.is_empty() && ratios.iter().sum::<f64>() < 0.0)
 }
 
+/// True when experts divided over ranks take as long as undivided ones: the copies for other ranks were computed with
+/// those of this one, as no engine does.
+fn computes_remote(records: &[Record<'_>]) -> Result<bool, SpecError> {
+    let mut times: BTreeMap<Vec<&str>, [Option<f64>; 2]> = BTreeMap::new();
+    for record in records {
+        let ranks = record.number("moe_ep")?;
+        // where arithmetic counts
+        let copies = record.number("tokens")? * record.number("topk")?;
+        if copies < COMPUTED_COPIES * record.number("experts")? {
+            continue;
+        }
+        let slot = match ranks {
+            r if r == 1.0 => 0,
+            r if r == DIVIDED => 1,
+            _ => continue,
+        };
+        let shape = SHAPE.map(|column| record.text(column)).to_vec();
+        times.entry(shape).or_default()[slot] = Some(record.seconds()?);
+    }
+    let mut ratios: Vec<f64> = times.values().filter_map(|[one, many]| Some((*many)? / (*one)?)).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    Ok(ratios.get(ratios.len() / 2).is_some_and(|middle| *middle > UNDIVIDED))
+}
+
 /// The row of a record; none for an unknown distribution.
 fn sample(
     record: Record<'_>,
     weights: DataType,
     math: DataType,
+    engine: &str,
     limited: bool,
     hardware: &Hardware,
 ) -> Result<Option<Row<ExpertLayer>>, SpecError> {
@@ -226,7 +324,7 @@ fn sample(
         (Router { experts: experts as u32, top_k: top_k as u32, ranks: ranks as u32 }, tokens as u64);
     let groups = (limited && is_grouped(&record)).then_some(Groups::DEEPSEEK_V3);
     let load = harness::load(&router, routing, whole, groups);
-    let gated = !UNGATED.contains(&(width, inter));
+    let gated = has_gate(engine, record.text("kernel"), (width, inter));
     let replayed = if matches!(routing, Routing::PowerLaw(_)) { REPLAYED } else { 1.0 };
     let matrices = if gated { 3.0 } else { 2.0 };
     let footprint =
@@ -246,6 +344,7 @@ fn sample(
         weights,
         math,
         hit,
+        configuration: Configuration::Own,
     };
     let group = [width, inter, top_k, experts].iter().fold(0, |hash, size| mix(hash ^ size.to_bits()));
     Ok(Some(Row { input, seconds: record.seconds()?, group }))
@@ -258,7 +357,7 @@ mod tests {
 
     const COLUMNS: &str = "tokens,hidden,inter,topk,experts,moe_tp,moe_ep,distribution";
 
-    fn table(kernels: &[(&str, [f64; 11])]) -> Table {
+    fn table(kernels: &[(&str, [f64; 13])]) -> Table {
         let hardware = hardware();
         let mut text = format!("{COLUMNS},dtype,kernel,latency_us\n");
         for (kernel, c) in kernels {
@@ -278,6 +377,7 @@ mod tests {
                         one.records().next().unwrap(),
                         DataType::Bf16,
                         DataType::Bf16,
+                        "vllm-0.24.0",
                         false,
                         &hardware,
                     );
@@ -293,9 +393,9 @@ mod tests {
         Hardware::of(&catalog::accelerator("h100-sxm", &Directories::default()).unwrap())
     }
 
-    const FAST: [f64; 11] = [0.7, 0.9, 20.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3, 1.0];
-    const SLOW: [f64; 11] = [0.5, 0.8, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3, 1.0];
-    const UNTUNED: [f64; 11] = [0.3, 0.2, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3, 1.0];
+    const FAST: [f64; 13] = [0.7, 0.9, 20.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3, 1.0, 0.0, 0.0];
+    const SLOW: [f64; 13] = [0.5, 0.8, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3, 1.0, 0.0, 0.0];
+    const UNTUNED: [f64; 13] = [0.3, 0.2, 40.0, 2.0, 100.0, 0.2, 2.0, 1.5, 1.0, 1.3, 1.0, 0.0, 0.0];
 
     #[test]
     fn the_fastest_kernel_counts_and_untuned_ones_do_not() {

@@ -91,6 +91,7 @@ impl EstimateArgs {
     fn options(&self, context: &Context) -> Result<Options, SpecError> {
         let [width, height] = self.image_size;
         Ok(Options {
+            same_requests: 1,
             engines: context.directories.engines.clone(),
             overrides: Overrides { low_rank: self.low_rank, activation_sparsity: self.activation_sparsity },
             images: self.images.filter(|n| *n > 0).map(|count| Images { count, width, height }),

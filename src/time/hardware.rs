@@ -1,9 +1,13 @@
 //! What a kernel-time form needs of an accelerator, looked up once.
 
-use crate::spec::{Accelerator, DataType};
+use super::configurations::Configurations;
+use crate::spec::{Accelerator, DataType, EngineKind};
 
 /// Bandwidth of a host link where the accelerator's file names none: PCIe 3.0 x16 per direction.
 const DEFAULT_HOST_LINK: f64 = 15.75e9;
+
+/// Clock where the accelerator's file names none: about that of Apple's GPUs, of which no file does.
+const DEFAULT_CLOCK: f64 = 1.4e9;
 
 /// Peaks and bandwidths of an accelerator in SI units; 0 where unknown.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,12 +19,15 @@ pub struct Hardware {
     pub bandwidth: f64,
     /// Streaming multiprocessors or compute units.
     pub multiprocessors: f64,
+    /// Clock of the multiprocessors in Hz; the usual one where the accelerator's file names none.
+    pub clock: f64,
     /// Last-level cache in bytes.
     pub cache: f64,
     /// Scale-up link in bytes per second and direction; the host link where there is none.
     pub link: f64,
     /// Host link in bytes per second and direction.
     pub host_link: f64,
+    configurations: Configurations,
 }
 
 impl Hardware {
@@ -37,10 +44,19 @@ impl Hardware {
             half_accumulate: accelerator.peak_tflops_fp16_accumulate.as_ref().map_or(0.0, |p| p.value * 1e12),
             bandwidth: accelerator.memory_bandwidth().0,
             multiprocessors: accelerator.multiprocessors.as_ref().map_or(0.0, |m| m.value),
+            clock: accelerator.boost_clock_mhz.as_ref().map_or(DEFAULT_CLOCK, |c| c.value * 1e6),
             cache: accelerator.l2_cache_mb.as_ref().map_or(0.0, |m| m.value * 1e6),
             link: accelerator.interconnect_bandwidth().map_or(host_link, |b| b.0),
             host_link,
+            configurations: Configurations::of(&accelerator.id),
         }
+    }
+
+    /// True when the engine ships a measured launch configuration of its Triton kernel for so many experts of this
+    /// width on a rank.
+    #[must_use]
+    pub fn is_configured(&self, engine: EngineKind, weights: DataType, experts: f64, width: f64) -> bool {
+        self.configurations.hold(engine, weights, experts, width)
     }
 
     /// The 16-bit format it multiplies in: bf16, or fp16 where it has no bf16.

@@ -5,7 +5,7 @@ use super::Hardware;
 use super::calibration::{Calibration, Fitted, SLOWER};
 use super::forms::collective::{Message, ThreeRegimes, for_ranks};
 use super::forms::decode_attention::{DecodeAttention, DecodeAttentionForm};
-use super::forms::experts::{ExpertLayer, GroupedGemm};
+use super::forms::experts::{Configuration, ExpertLayer, GroupedGemm, listed};
 use super::forms::gemm::{Gemm, SoftGemm};
 use super::forms::latent::{LatentDecode, LatentDecodeForm};
 use super::forms::prefill_attention::{PrefillAttention, PrefillAttentionForm};
@@ -43,6 +43,8 @@ struct Product {
     /// Seconds of latency beyond the engine's 16-bit product: what quantising the activations took, as
     /// it was timed.
     quantising: f64,
+    /// The engine in whose list the kernel looks its tiles up.
+    list: Option<EngineKind>,
 }
 
 /// Coefficients of an attention kernel.
@@ -123,7 +125,9 @@ fn products(
                 .iter()
                 .find_map(|name| best(list, engine, |f| f.key.data_type == *name && f.key.variant != SLOWER));
             if let Some(f) = found {
-                all.push(Product { weights, math, c: f.c.clone(), grid: f.grid.clone(), quantising: 0.0 });
+                let (c, grid) = (f.c.clone(), f.grid.clone());
+                let list = listed(&f.key.engine, &f.key.kernel);
+                all.push(Product { weights, math, c, grid, quantising: 0.0, list });
             }
         }
     }
@@ -308,7 +312,7 @@ impl Tuned {
             Shape::Experts { tokens, top_k, copies, active, local, tiles, width, intermediate, gated } => {
                 let (weights, math) = (operator.weights, operator.math);
                 let found = self.experts.iter().find(|p| p.weights == weights && p.math == math)?;
-                let input = ExpertLayer {
+                let mut input = ExpertLayer {
                     tokens,
                     top_k,
                     copies,
@@ -321,7 +325,9 @@ impl Tuned {
                     weights,
                     math,
                     hit: 0.0,
+                    configuration: Configuration::Own,
                 };
+                input.configuration = Configuration::of(found.list, &input, hardware);
                 GroupedGemm::seconds(&found.c, &input, hardware)
             }
             Shape::LatentDecode { rows, context, heads, rank, rope, cache } => {

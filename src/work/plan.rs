@@ -119,6 +119,15 @@ impl Plan {
         }
     }
 
+    /// The same where so many requests at a time are one request repeated.
+    #[must_use]
+    pub fn repeated(mut self, same: u32) -> Self {
+        for group in &mut self.groups {
+            group.routing = group.routing.take().map(|table| table.repeated(same));
+        }
+        self
+    }
+
     /// The same with another popularity of experts.
     #[must_use]
     pub fn routed(mut self, routing: Routing) -> Self {

@@ -239,6 +239,8 @@ pub struct RoutingTable {
     router: Router,
     routing: Routing,
     nodes: Vec<Load>,
+    /// Requests that are one and the same, token by token.
+    same: f64,
 }
 
 impl RoutingTable {
@@ -250,7 +252,14 @@ impl RoutingTable {
             let load = router.load(routing, 1 << doubling);
             nodes.push(nodes.last().map_or(load, |before| load.zip(*before, f64::max)));
         }
-        Self { router, routing, nodes }
+        Self { router, routing, nodes, same: 1.0 }
+    }
+
+    /// The same where so many requests at a time are one request repeated: a token and its repetitions pick the same
+    /// experts.
+    #[must_use]
+    pub fn repeated(self, same: u32) -> Self {
+        Self { same: f64::from(same.max(1)), ..self }
     }
 
     /// Experts held by a rank.
@@ -262,6 +271,19 @@ impl RoutingTable {
     /// The busiest rank's load when `tokens` tokens enter the layer.
     #[must_use]
     pub fn load(&self, tokens: f64) -> Load {
+        if self.same <= 1.0 {
+            return self.load_of_different(tokens);
+        }
+        // experts of the different tokens, each with all repetitions of them
+        let different = (tokens / self.same).max(1.0);
+        let once = self.load_of_different(different);
+        let copies = once.copies * tokens / different;
+        let each = copies / once.active.max(1.0);
+        let tiles = TILE_ROWS.map(|rows| once.active * (each / rows).ceil());
+        Load { active: once.active, copies, tiles }.consistent()
+    }
+
+    fn load_of_different(&self, tokens: f64) -> Load {
         let at = tokens.max(1.0).log2();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at least 0; saturates
         let index = (at as usize).min(self.nodes.len().saturating_sub(2));
@@ -293,6 +315,19 @@ mod tests {
     const ROUTER: Router = Router { experts: 128, top_k: 8, ranks: 1 };
     const SPREAD: Router = Router { ranks: 8, ..ROUTER };
     const SKEWED: Routing = Routing::PowerLaw(1.2);
+
+    #[test]
+    fn repeated_requests_share_their_experts() {
+        let table =
+            RoutingTable::new(Router { experts: 8, top_k: 2, ranks: 1 }, Routing::Uniform).repeated(16);
+        // sixteen rows of one token: two experts of sixteen rows each
+        let load = table.load(16.0);
+        assert!((load.active - 2.0).abs() < 1e-9 && (load.copies - 32.0).abs() < 1e-9, "{load:?}");
+        assert_eq!(load.tiles, [2.0; 4]);
+        // a prompt of a thousand tokens hits all of them
+        let load = table.load(16_000.0);
+        assert!((load.active - 8.0).abs() < 1e-9 && (load.copies - 32_000.0).abs() < 1e-6, "{load:?}");
+    }
 
     #[test]
     fn one_token_has_k_copies() {

@@ -96,7 +96,7 @@ impl Estimator {
             let cpu = accelerator.architecture == "CPU";
             coefficients = coefficients.measured(found, accelerator.memory_bandwidth().0, cpu);
         }
-        let plan = Plan::new(model, deployment, formats, options.overrides);
+        let plan = Plan::new(model, deployment, formats, options.overrides).repeated(options.same_requests);
         let layers = Layers::of(model);
         let mut device = Device::with(accelerator, coefficients);
         let (mut trust, mut kernel_source) = (fallback, device.source().to_owned());

@@ -8,7 +8,7 @@ use super::names::Known;
 use super::row::Asking;
 use super::{KernelChoice, MeasuredTable, Quantity, Skipped};
 use crate::answer::estimate::{Estimator, loop_service, waves};
-use crate::answer::{Options, Service, engine_file, traffic};
+use crate::answer::{Service, engine_file, traffic};
 use crate::calibrate::engine::{Latencies, Prediction, Run, fit_range};
 use crate::calibrate::fit::FitError;
 use crate::memory::occupancy;
@@ -176,7 +176,7 @@ fn ready(id: String, asking: &Asking<'_>, engine: EngineKind) -> Result<Ready, S
         return Err(format!("engine {}", kind.name()));
     }
     let refused = |e: &dyn std::fmt::Display| format!("refused: {e}");
-    let options = Options::default();
+    let options = asking.options(&[]);
     let question = asking.question(&options);
     let formats =
         Formats::resolve(asking.model, &asking.deployment, asking.accelerator).map_err(|e| refused(&e))?;

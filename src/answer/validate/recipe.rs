@@ -64,6 +64,20 @@ static INFERENCEX: LazyLock<File> = LazyLock::new(|| {
 /// Tokens beyond prompt and output that the harness lets a request have (`--max-model-len`).
 const SPARE_TOKENS: u64 = 256;
 
+/// Publication and engine whose scripts fill a batch with one prompt: LLM-Inference-Bench runs TensorRT-LLM on a single
+/// word repeated, the same in every row (`generate_input` of its `run_power.py` and `run_precision_bench.py`), and vLLM
+/// on random tokens.
+const ONE_PROMPT: (&str, &str) = ("argonne", "trtllm");
+
+/// True when all requests of a row were one prompt, decoded greedily: by the column `prompts` (`identical`), or by what
+/// the publication's scripts do.
+pub(super) fn repeats_one_prompt(row: MeasuredRow<'_>) -> bool {
+    match row.text("prompts") {
+        "" => (row.text("source"), row.text("engine")) == ONE_PROMPT,
+        named => named == "identical",
+    }
+}
+
 /// Sets what the publication of a row says of its launch. Rows that name no source are taken to come from the
 /// harness whose columns they have.
 pub(super) fn apply(row: MeasuredRow<'_>, model: &str, workload: &Workload, deployment: &mut Deployment) {

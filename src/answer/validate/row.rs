@@ -1,6 +1,7 @@
 //! One measured run: the question it asks of `estimate`, and the answer beside what was measured.
 
 use serde::Serialize;
+use std::path::PathBuf;
 
 use super::names::{Known, Stored, engine_of, stored};
 use super::{MeasuredRow, Quantity, recipe};
@@ -111,6 +112,8 @@ pub(super) struct Asking<'a> {
     pub checkpoint: Option<String>,
     /// The model named.
     pub family: &'a str,
+    /// All its requests have one prompt.
+    pub one_prompt: bool,
 }
 
 impl<'a> Asking<'a> {
@@ -203,7 +206,14 @@ impl<'a> Asking<'a> {
             assumed,
             checkpoint,
             family: &base.id,
+            one_prompt: recipe::repeats_one_prompt(row),
         })
+    }
+
+    /// What is to be said of it beside the deployment and the load, with directories of engine terms.
+    pub(super) fn options(&self, engines: &[PathBuf]) -> Options {
+        let same_requests = if self.one_prompt { self.asked.batch } else { 1 };
+        Options { engines: engines.to_vec(), same_requests, ..Options::default() }
     }
 
     /// The question.
@@ -228,7 +238,7 @@ pub(super) fn compare(row: MeasuredRow<'_>, known: &Known, by: &[String]) -> Res
         Ok(asking) => asking,
         Err(reason) => return Ok(Outcome::Skipped(reason)),
     };
-    let options = Options { engines: known.engines.clone(), ..Options::default() };
+    let options = asking.options(&known.engines);
     let answer = match estimate(&asking.question(&options)) {
         Ok(answer) => answer,
         Err(e) => return Ok(Outcome::Skipped(format!("refused: {e}"))),

@@ -1,11 +1,50 @@
 //! Routed experts: two grouped products with what surrounds them.
 
 use super::{Coefficient, Form, Hardware, blend};
-use crate::spec::DataType;
+use crate::spec::{DataType, EngineKind};
 use crate::work::TILE_ROWS;
 
+/// A loss that makes no difference.
+const NO_LOSS: f64 = 1e-3;
 /// Width of a tile's columns.
 const TILE_COLUMNS: f64 = 128.0;
+
+/// Where a kernel's tiles come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Configuration {
+    /// From the kernel itself.
+    Own,
+    /// From a list of measured ones, which has this shape.
+    Measured,
+    /// From a rule for all shapes that the list lacks.
+    Default,
+}
+
+impl Configuration {
+    /// That of a shape on a kernel which looks its tiles up in an engine's list, if it does.
+    #[must_use]
+    pub fn of(list: Option<EngineKind>, x: &ExpertLayer, hardware: &Hardware) -> Self {
+        match list {
+            None => Self::Own,
+            Some(engine) if hardware.is_configured(engine, x.weights, x.local, x.intermediate) => {
+                Self::Measured
+            }
+            Some(_) => Self::Default,
+        }
+    }
+}
+
+/// The engine in whose list a kernel of an operator table looks its tiles up: vLLM's and SGLang's `fused_moe` in
+/// Triton. Other kernels, those of OpenAI's Triton library too, choose themselves.
+#[must_use]
+pub fn listed(engine: &str, kernel: &str) -> Option<EngineKind> {
+    let triton = kernel.ends_with("fused_moe") || kernel.contains("triton");
+    let own = kernel.contains("oaitriton");
+    [(EngineKind::Vllm, "vllm"), (EngineKind::Sglang, "sglang")]
+        .into_iter()
+        .find(|(_, name)| triton && !own && engine.starts_with(name))
+        .map(|(kind, _)| kind)
+}
 
 /// The experts of a layer on the busiest rank.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +74,8 @@ pub struct ExpertLayer {
     /// Share of the weights found in the last-level cache: 0 in serving, where between two executions all other
     /// layers pass through it.
     pub hit: f64,
+    /// Where the kernel's tiles come from.
+    pub configuration: Configuration,
 }
 
 /// t = t₀ + t_e·E_l/128 + min over tile rows r of Σ_j [c_j(r)^p + m_j^p]^(1/p) + Q_l/(c_q·B) + Q_k/(c_r·B).
@@ -43,7 +84,9 @@ pub struct ExpertLayer {
 /// c_j(r) = ⌈R(r)·⌈N_j/128⌉/SMs⌉·SMs·2·r·128·(K_j + k₀)·(1 + c_t·(128/r − 1))/(e_c·P): whole waves of tiles.
 /// m_j = (A·N_j·K_j·w + N·(K_j·a + 2·N_j))/(e_b·B·(1 + (l − 1)·hit)): active weights once, activations.
 /// Q_l = N·(4H + 4gI + 4I) + 4TH local permutation, activation and sum; Q_k = T·k·(4H + 4gI + 4I) the same over
-/// all copies, remote ones included. The tile rule bounds r from below. Source: KERNELS section 1 (moe10).
+/// all copies, remote ones included. The tile rule bounds r from below. A shape that the list of measured
+/// configurations lacks runs at e_c/(1 + d_c) and e_b/(1 + d_b); one that it has is bound to no rule. Source: KERNELS
+/// section 1 (moe10); the lists, which tell apart shapes of the same work that differ by a factor of two.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupedGemm;
 
@@ -62,12 +105,31 @@ impl Form for GroupedGemm {
         Coefficient::new("experts_us", 0.01, 60.0, 0.5),
         Coefficient::new("cache", 1.0, 6.0, 1.5),
         Coefficient::choice("tile_rule", &[1.0, 2.0, 3.0]),
+        Coefficient::new("default_compute_loss", NO_LOSS, 4.0, 0.5).refining(),
+        Coefficient::new("default_memory_loss", NO_LOSS, 4.0, 0.2).refining(),
     ];
 
     fn seconds(c: &[f64], x: &ExpertLayer, hardware: &Hardware) -> f64 {
-        let &[compute, memory, latency, p, prologue, tile_loss, local, routed, per_expert, cache, rule] = c
+        let &[
+            compute,
+            memory,
+            latency,
+            p,
+            prologue,
+            tile_loss,
+            local,
+            routed,
+            per_expert,
+            cache,
+            rule,
+            ref slower @ ..,
+        ] = c
         else {
             return f64::NAN;
+        };
+        let [compute, memory] = match (x.configuration, slower) {
+            (Configuration::Default, [a, b]) => [compute / (1.0 + a), memory / (1.0 + b)],
+            _ => [compute, memory],
         };
         let up = if x.gated { 2.0 * x.intermediate } else { x.intermediate };
         let products = [(up, x.width), (x.width, x.intermediate)];
@@ -78,7 +140,7 @@ impl Form for GroupedGemm {
         });
         let sms = hardware.multiprocessors;
         let mut best = f64::INFINITY;
-        let least = least_rows(rule, x);
+        let least = if x.configuration == Configuration::Measured { 0.0 } else { least_rows(rule, x) };
         for (rows, tiles) in TILE_ROWS.into_iter().zip(x.tiles).filter(|(rows, _)| *rows >= least) {
             let rate = compute * hardware.peak(x.math) / (1.0 + tile_loss * (128.0 / rows - 1.0));
             let multiply = products.map(|(n, k)| {
@@ -123,7 +185,7 @@ mod tests {
     use crate::spec::catalog::{self, Directories};
     use crate::work::{Router, Routing, RoutingTable};
 
-    const C: [f64; 11] = [0.6, 0.85, 30.0, 2.0, 200.0, 0.2, 2.0, 1.0, 1.0, 1.5, 1.0];
+    const C: [f64; 13] = [0.6, 0.85, 30.0, 2.0, 200.0, 0.2, 2.0, 1.0, 1.0, 1.5, 1.0, 1.0, 0.5];
 
     fn hardware() -> Hardware {
         Hardware::of(&catalog::accelerator("h100-sxm", &Directories::default()).unwrap())
@@ -144,6 +206,7 @@ mod tests {
             weights: DataType::Bf16,
             math: DataType::Bf16,
             hit: 0.0,
+            configuration: Configuration::Own,
         }
     }
 
@@ -163,8 +226,9 @@ mod tests {
             weights: DataType::Bf16,
             math: DataType::Bf16,
             hit: 0.0,
+            configuration: Configuration::Own,
         };
-        let c = [0.5, 0.5, 10.0, 1.0, 1.0, 1.0, 1.0, 1.0, 12.8, 2.0, 1.0];
+        let c = [0.5, 0.5, 10.0, 1.0, 1.0, 1.0, 1.0, 1.0, 12.8, 2.0, 1.0, 1.0, 1.0];
         // k₀ = 1, c_t = 1: rows r lose 128/r, so all rows give the same wave: 132·2·128·128·(K + 1)/(0.5·989.4e12)
         let multiply = 132.0 * 2.0 * 128.0 * 128.0 * ((128.0 + 1.0) + (64.0 + 1.0)) / (0.5 * 989.4e12);
         // up 128·128·2 + 128·(128·2 + 256), down 128·64·2 + 128·(64·2 + 256) bytes at half of 3.35 TB/s

@@ -3,9 +3,9 @@
 //!
 //! Few rows (m ≤ 8), for W weights of Q bytes in all:
 //! t = t_k·kernels + (t_m³ + t_u³ + t_v³)^(1/3), with
-//! t_m = Q/(e·B) the memory at its achievable share, t_u = Q/(u·N) the bytes that N multiprocessors keep in
-//! flight (Little's law: latency × bandwidth; what holds HBM parts back, whose memory is faster than their
-//! mat-vec kernels ask), t_v = W·(o + (m − 1)·r)/P_v the vector units at o operations a weight of a type and
+//! t_m = Q/(e·B) the memory at its achievable share, t_u = Q/(u·N·f) the bytes that N multiprocessors keep in
+//! flight at a clock of f (Little's law: latency × bandwidth, and the latency of a load is one of clocks; what holds HBM
+//! parts back, whose memory is faster than their mat-vec kernels ask), t_v = W·(o + (m − 1)·r)/P_v the vector units at o operations a weight of a type and
 //! r more a row.
 //!
 //! Many rows: t = t_k·kernels + (t_m³ + t_c³)^(1/3), t_c = 2·(m + m₀ + w·N/c·min(m, 128))·W/(e_c·P): matrix units at
@@ -55,7 +55,7 @@ mod at {
 /// No memory gives more than 95 % of its peak to reads: refresh and row changes take the rest.
 pub const COEFFICIENTS: &[Coefficient] = &[
     Coefficient::new("memory_share", 0.3, 0.95, 0.85),
-    Coefficient::new("multiprocessor_gb_per_s", 2.0, 60.0, 12.0),
+    Coefficient::new("multiprocessor_bytes_per_clock", 1.0, 40.0, 8.0),
     Coefficient::new("kernel_us", 0.1, 40.0, 2.5),
     Coefficient::new("split_kernel_us", 0.01, 20.0, 1.0),
     Coefficient::new("operations_16_bit", 0.05, 60.0, 2.0),
@@ -125,7 +125,7 @@ impl Rates<'_> {
 
     fn in_flight(&self, bytes: f64) -> f64 {
         let units = self.hardware.multiprocessors;
-        if units > 0.0 { bytes / (self.c[at::UNIT] * 1e9 * units) } else { 0.0 }
+        if units > 0.0 { bytes / (self.c[at::UNIT] * self.hardware.clock * units) } else { 0.0 }
     }
 
     /// A product of `weights` weights in `bytes` bytes by `rows` rows, `tiles` output tiles wide.
@@ -252,7 +252,7 @@ mod tests {
     fn names_stand_where_the_form_looks_for_them() {
         for (place, name) in [
             (at::MEMORY, "memory_share"),
-            (at::UNIT, "multiprocessor_gb_per_s"),
+            (at::UNIT, "multiprocessor_bytes_per_clock"),
             (at::KERNEL, "kernel_us"),
             (at::SPLIT, "split_kernel_us"),
             (at::OPS, "operations_16_bit"),
