@@ -291,11 +291,10 @@ fn computes_remote(records: &[Record<'_>]) -> Result<bool, SpecError> {
         if copies < COMPUTED_COPIES * record.number("experts")? {
             continue;
         }
-        let slot = match ranks {
-            r if r == 1.0 => 0,
-            r if r == DIVIDED => 1,
-            _ => continue,
-        };
+        let slot = usize::from(ranks > 1.0);
+        if slot == 1 && ranks < DIVIDED || ranks > DIVIDED {
+            continue;
+        }
         let shape = SHAPE.map(|column| record.text(column)).to_vec();
         times.entry(shape).or_default()[slot] = Some(record.seconds()?);
     }

@@ -278,8 +278,8 @@ mod tests {
     fn one_row_by_hand() {
         let (mut c, hardware) = (starts(), gpu("rtx-4090"));
         c[at::EXTRA_ROWS] = 300.0; // far from where matrix units would win
-        // 4096² weights of 16 bit: 33.55 MB; memory 39.16 us, 128 × 12 GB/s 21.85 us, 2 operations on 82.6 T 0.41 us
-        let expected: f64 = 2.5 + (39.16_f64.powi(3) + 21.85_f64.powi(3) + 0.41_f64.powi(3)).cbrt();
+        // 4096² weights of 16 bit: 33.55 MB; memory 39.16 us, 128 × 8 bytes × 2.52 GHz 13.00 us, 2 operations on 82.6 T 0.41 us
+        let expected: f64 = 2.5 + (39.16_f64.powi(3) + 13.00_f64.powi(3) + 0.41_f64.powi(3)).cbrt();
         let (found, bound) = seconds(&c, &product(DataType::Fp16, 1.0), &hardware, ALONE).unwrap();
         assert!((found * 1e6 / expected - 1.0).abs() < 2e-3, "{found} {expected}");
         assert_eq!(bound, Bound::Memory);
