@@ -30,8 +30,8 @@ pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use service::Service;
 pub use simulate::{
-    Demand, Disaggregation, Goodput, KvLink, KvTier, Latencies, LinkUse, PoolUse, Rates, Saturation,
-    SessionUse, Simulation, SplitQuestion, SplitRate, Usage, load_of, simulate,
+    Demand, Disaggregation, Fluidity, Goodput, KvLink, KvTier, Latencies, LinkUse, PoolUse, Rates,
+    Saturation, SessionUse, Simulation, SplitQuestion, SplitRate, Usage, load_of, simulate,
 };
 pub use speculation::{Draft, SpeculationOptions, SpeculationUse};
 pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out};

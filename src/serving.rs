@@ -12,6 +12,7 @@
 
 mod arrivals;
 mod clock;
+mod fluidity;
 mod histogram;
 mod lengths;
 mod metrics;
@@ -33,6 +34,7 @@ mod waiting;
 
 pub use arrivals::{Arrivals, Rate, Traffic};
 pub use clock::{Chunk, RankLoad, Run, StepClock};
+pub use fluidity::Deadlines;
 pub use histogram::{LogHistogram, Summary};
 pub use lengths::{Length, Lengths};
 pub use metrics::{Metrics, Slo, Worked};
@@ -42,7 +44,7 @@ pub use replica::{Pool, Replica};
 pub use request::{Finished, Rejection, Request};
 pub use router::Routing;
 pub use run::{Backlog, Outcome, RunOptions, run};
-pub use scheduler::{Admission, BatchWait, Discipline, Order, Scheduler};
+pub use scheduler::{Admission, BatchWait, Discipline, LEVEL_TOKENS, Order, Scheduler};
 pub use sessions::Turns;
 pub use speculation::Speculation;
 pub use split::{SplitOutcome, Stage, run_split};

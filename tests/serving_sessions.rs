@@ -1,38 +1,16 @@
 //! Sessions of several calls, their prefixes, and tiers of KV cache.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "common/simulator.rs"]
+mod simulator;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foretoken::answer::{Estimator, Options, Question};
-use foretoken::memory::occupancy;
 use foretoken::serving::{
-    Arrivals, Finished, Length, Lengths, Outcome, Pool, Rate, Routing, RunOptions, Scheduler, StepClock,
-    Tier, Traffic, Turns, run,
+    Arrivals, Finished, Length, Lengths, Outcome, Pool, Rate, Routing, RunOptions, Tier, Traffic, Turns, run,
 };
-use foretoken::spec::catalog::{self, Directories};
-use foretoken::spec::{Deployment, Engine, EngineKind, Formats, Workload};
-
-fn llama() -> (StepClock, Scheduler) {
-    let none = Directories::default();
-    let model = catalog::model("llama-3.1-8b", &none).unwrap();
-    let accelerator = catalog::accelerator("h100-sxm", &none).unwrap();
-    let deployment = Deployment::single(Engine::newest(EngineKind::Vllm));
-    let formats = Formats::resolve(&model, &deployment, &accelerator).unwrap();
-    let question = Question {
-        model: &model,
-        accelerator: &accelerator,
-        deployment: &deployment,
-        workload: &Workload::batch(1, 1, 1),
-        kernels: None,
-        options: &Options::default(),
-    };
-    let timer = Estimator::new(&question, &formats).unwrap().timer().clone();
-    let settings = occupancy(&model, &accelerator, &deployment).unwrap().settings;
-    let scheduler =
-        Scheduler::of(deployment.engine, deployment.scheduling, &settings, timer.terms().request_ms);
-    (StepClock::new(timer, 1), scheduler)
-}
+use simulator::llama;
 
 fn turns(calls: Length) -> Turns {
     Turns {

@@ -70,6 +70,7 @@ impl Site {
             slo: Slo::default(),
             share: 0.9,
             find_rate: false,
+            fluidity: false,
         };
         simulate(&self.question(&workload, &options), &demand, None).unwrap()
     }

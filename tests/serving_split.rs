@@ -41,6 +41,7 @@ fn demand(rate: f64, lengths: Lengths, requests: u64) -> Demand {
         slo: Slo::default(),
         share: 0.9,
         find_rate: false,
+        fluidity: false,
     }
 }
 

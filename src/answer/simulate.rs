@@ -1,6 +1,7 @@
 //! `simulate`: requests over time through the replicas of a deployment.
 
 mod fleet;
+mod fluidity;
 mod measures;
 mod rate;
 mod split;
@@ -41,6 +42,23 @@ pub struct Demand {
     pub share: f64,
     /// Look for the highest rate that keeps them.
     pub find_rate: bool,
+    /// Count which tokens come in time by the limits of TTFT and TPOT.
+    pub fluidity: bool,
+}
+
+/// Which tokens come in time for a reader (Agrawal et al., Metron, 2024).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Fluidity {
+    /// When the first token is due.
+    pub first_token_s: f64,
+    /// When every other one is, after the one before.
+    pub token_s: f64,
+    /// Mean over the requests of the share of their deadlines that were met.
+    pub index: f64,
+    /// Share of the requests of which nine in ten were.
+    pub fluid_share: f64,
+    /// Highest rate of tokens at which 99 % of the requests meet nine in ten deadlines.
+    pub token_rate_per_s: f64,
 }
 
 /// Host memory or a disk of a replica that holds KV cache.
@@ -192,6 +210,9 @@ pub struct Simulation {
     /// Highest rates of all ways to split the replicas, where they were looked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub splits: Vec<SplitRate>,
+    /// Tokens in time, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fluidity: Option<Fluidity>,
     /// Sessions, where requests are calls of some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionUse>,
@@ -226,6 +247,7 @@ pub fn simulate(
         Some(count) => rate::splits(&mut fleet, demand, outcome, count)?,
         None => vec![],
     };
+    let fluidity = fluidity::fluidity(&mut fleet, demand, outcome)?;
     let latency = Latencies {
         ttft_s: metrics.ttft.summary(),
         queue_s: metrics.queue.summary(),
@@ -263,6 +285,7 @@ pub fn simulate(
         },
         disaggregation: fleet.disaggregation(&served),
         splits,
+        fluidity,
         sessions: outcome.sessions.as_ref().map(|(durations, calls)| SessionUse {
             sessions: durations.count(),
             calls_per_session: *calls as f64 / durations.count().max(1) as f64,

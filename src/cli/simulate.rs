@@ -5,14 +5,15 @@ mod traffic;
 
 use clap::Args;
 
-use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, bandwidth, duration, positive_u32};
+use super::args::{
+    DeploymentArgs, SpeculationArgs, WorkloadArgs, bandwidth, duration, gibibytes, positive_u32,
+};
 use super::{CliError, Context};
 use crate::answer::{Demand, KvTier, Options, Question, SplitQuestion, load_of, simulate};
 use crate::report;
 use crate::serving::{Discipline, Routing, Slo};
 use crate::spec::SpecError;
 use crate::units::Seconds;
-use crate::units::parse_bytes;
 use split::SplitArgs;
 use traffic::TrafficArgs;
 
@@ -36,7 +37,8 @@ pub(super) struct SimulateArgs {
     router: Routing,
     #[command(flatten)]
     split: SplitArgs,
-    /// Which waiting request is next: fcfs, srpt (least work left) or mlfq (levels by prompt length).
+    /// Which request is next: fcfs, sjf (shortest first), srpt (fewest tokens left; preempts) or mlfq (levels by tokens served;
+    /// preempts). Lengths are taken as known.
     #[arg(long, value_parser = discipline, default_value = "fcfs", value_name = "RULE", help_heading = "Deployment")]
     discipline: Discipline,
     /// KV cache that has no room on the accelerators goes to host memory or disks, the nearest first: sizes a replica, with
@@ -58,6 +60,10 @@ pub(super) struct SimulateArgs {
     /// Look for the highest request rate that keeps the limits.
     #[arg(long, help_heading = "Limits")]
     find_rate: bool,
+    /// Count which tokens come in time by --ttft and --tpot (fluidity index), and the highest token rate at which 99 % of the
+    /// requests get nine in ten in time.
+    #[arg(long, help_heading = "Limits")]
+    fluidity: bool,
     /// Exit with 3 when the limits are not kept.
     #[arg(long, help_heading = "Output")]
     check: bool,
@@ -124,6 +130,9 @@ impl SimulateArgs {
                 "--find-rate, --find-split and --check need a limit: --ttft, --tpot or --e2e".into(),
             ));
         }
+        if self.fluidity && (slo.ttft_s.is_none() || slo.tpot_s.is_none()) {
+            return Err(SpecError::Usage("--fluidity needs --ttft and --tpot: when tokens are due".into()));
+        }
         Ok(Demand {
             traffic: self.traffic.resolve(&self.workload)?,
             lengths_source: preset.map(|p| p.source.clone()),
@@ -134,6 +143,7 @@ impl SimulateArgs {
             slo,
             share: self.percentile.or(preset.and_then(|p| p.share)).unwrap_or(USUAL_SHARE),
             find_rate: self.find_rate,
+            fluidity: self.fluidity,
         })
     }
 }
@@ -153,7 +163,7 @@ fn percentile(text: &str) -> Result<f64, String> {
 /// A size, and a bandwidth behind an @.
 fn tier(text: &str) -> Result<KvTier, String> {
     let (size, rate) = text.split_once('@').map_or((text, None), |(s, r)| (s, Some(r)));
-    let bytes = parse_bytes(size).map_err(|e| e.to_string())?.0;
+    let bytes = gibibytes(size)?;
     if bytes <= 0.0 {
         return Err("a tier's size must be above 0".into());
     }
@@ -166,10 +176,6 @@ fn routing(text: &str) -> Result<Routing, String> {
 }
 
 fn discipline(text: &str) -> Result<Discipline, String> {
-    match text {
-        "fcfs" => Ok(Discipline::Fcfs),
-        "srpt" => Ok(Discipline::Srpt),
-        "mlfq" => Ok(Discipline::Mlfq),
-        _ => Err("disciplines are fcfs, srpt and mlfq".into()),
-    }
+    let found = Discipline::ALL.iter().find(|(_, name)| *name == text);
+    found.map(|(rule, _)| *rule).ok_or_else(|| "disciplines are fcfs, sjf, srpt and mlfq".into())
 }

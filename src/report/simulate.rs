@@ -6,7 +6,7 @@ use serde_json::json;
 use std::fmt::Write;
 
 use super::{Report, Section, count, duration, number, percent, versioned};
-use crate::answer::{Goodput, SessionUse, Simulation, SpeculationUse};
+use crate::answer::{Fluidity, Goodput, SessionUse, Simulation, SpeculationUse};
 use crate::serving::Summary;
 
 /// Lays out a simulation.
@@ -20,6 +20,7 @@ pub fn simulation(answer: &Simulation) -> Report {
         sections.push(split::ways(&answer.splits));
     }
     sections.extend(answer.goodput.as_ref().map(goodput));
+    sections.extend(answer.fluidity.as_ref().map(fluidity));
     let mut footer: Vec<String> = answer.lengths_source.iter().map(|s| format!("Lengths: {s}.")).collect();
     footer.push(format!(
         "Kernel times: {} ({}). Engine: {}.",
@@ -155,6 +156,21 @@ fn goodput(goodput: &Goodput) -> Section {
     if let Some(rate) = goodput.highest_rate_per_s {
         row("highest rate that holds", format!("{} requests/s", number(rate)));
     }
+    section
+}
+
+fn fluidity(fluidity: &Fluidity) -> Section {
+    let mut section = Section::new("Fluidity", &[]);
+    let mut row = |name: &str, value: String| section.row([name.to_owned(), value]);
+    let due = format!(
+        "first after {}, then every {}",
+        duration(fluidity.first_token_s),
+        duration(fluidity.token_s)
+    );
+    row("tokens due", due);
+    row("fluidity index, mean", percent(fluidity.index));
+    row("requests with 90 % in time", percent(fluidity.fluid_share));
+    row("fluid token generation rate", format!("{} tokens/s", number(fluidity.token_rate_per_s)));
     section
 }
 

@@ -68,6 +68,10 @@ pub struct Metrics {
     pub e2e: LogHistogram,
     /// E2E over generated tokens.
     pub normalized: LogHistogram,
+    /// Shares of a request's tokens that came in time, where that was counted.
+    pub fluidity: LogHistogram,
+    /// Requests of which nine in ten did.
+    pub fluid: u64,
     /// Sums over iterations.
     pub worked: Worked,
     /// Limits that good requests keep.
@@ -118,6 +122,11 @@ impl Metrics {
         self.cached_tokens += u64::from(request.cached);
         self.output_tokens += u64::from(request.output);
         self.last = self.last.max(request.finished);
+    }
+
+    pub(super) fn fluid(&mut self, index: f64) {
+        self.fluidity.add(index);
+        self.fluid += u64::from(index >= 0.9);
     }
 
     pub(super) fn preempted(&mut self) {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::clock::{Piece, RankLoad, StepClock};
+use super::fluidity::{Deadlines, Fluid};
 use super::metrics::Metrics;
 use super::pool::KvPool;
 use super::prefix::Tier;
@@ -67,6 +68,8 @@ pub struct Replica {
     width: u32,
     /// Parts of tokens that rows have gained in steps with prompts, and of bursts in runs, kept for the next ones.
     carried: [f64; 2],
+    /// When tokens are due, where that is counted.
+    due: Option<Deadlines>,
     /// What ended since it was last emptied.
     pub(super) done: Vec<Finished>,
 }
@@ -98,6 +101,7 @@ impl Replica {
             step_by_step: false,
             alone: false,
             width: 1,
+            due: None,
             carried: [0.0; 2],
             done: vec![],
         }
@@ -119,6 +123,12 @@ impl Replica {
     #[must_use]
     pub fn verifying(self, width: u32) -> Self {
         Self { width: width.max(1), ..self }
+    }
+
+    /// Counts which tokens come in time.
+    #[must_use]
+    pub fn due(self, due: Option<Deadlines>) -> Self {
+        Self { due, ..self }
     }
 
     /// Start of the next iteration.
@@ -205,7 +215,12 @@ impl Replica {
 
     /// Sends a request whose prompt another pool has computed; its KV cache and first token are here at `ready`.
     pub(super) fn submit_computed(&mut self, prompt: &Finished, output: u32, ready: f64) {
+        let mut fluid = Fluid::default();
+        if let Some(due) = self.due {
+            fluid.first(ready - prompt.sent, due);
+        }
         self.enqueue(Slot {
+            fluid,
             sent: prompt.sent,
             ready,
             scheduled: prompt.scheduled,

@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+use super::fluidity::Fluid;
+use super::scheduler::Discipline;
+
 /// A request as it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Request {
@@ -111,9 +114,17 @@ pub(super) struct Slot {
     pub history: u32,
     /// What it can use of tiers below the accelerators was asked for.
     pub loaded: bool,
+    /// Deadlines of its tokens, where they are counted.
+    pub fluid: Fluid,
 }
 
 impl Slot {
+    /// Its place among those that wait.
+    pub fn place(&self, discipline: Discipline) -> u64 {
+        let prompt = if self.computed { 0 } else { self.target - self.done };
+        discipline.place(prompt, self.emitted, self.output, self.input + self.emitted)
+    }
+
     pub fn new(request: &Request, number: u64, ready: f64) -> Self {
         Self {
             sent: request.sent,

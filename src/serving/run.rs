@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::arrivals::Traffic;
 use super::clock::StepClock;
+use super::fluidity::Deadlines;
 use super::histogram::LogHistogram;
 use super::metrics::{Metrics, Slo};
 use super::replica::{Pool, Replica};
@@ -25,6 +26,8 @@ pub struct RunOptions {
     pub routing: Routing,
     /// Latencies that good requests keep.
     pub slo: Slo,
+    /// When tokens are due; none counts nothing.
+    pub due: Option<Deadlines>,
     /// Keep every request that ended.
     pub records: bool,
     /// Carry out every decode step by itself.
@@ -40,6 +43,7 @@ impl Default for RunOptions {
             ranks: 1,
             routing: Routing::RoundRobin,
             slo: Slo::default(),
+            due: None,
             records: false,
             step_by_step: false,
             most_in_flight: 1_000_000,
@@ -114,7 +118,7 @@ pub fn run(
 ) -> Result<Outcome, SpecError> {
     let count = options.replicas.max(1) as usize;
     let width = clock.speculation().map_or(1, Speculation::width);
-    let mut replica = Replica::new(*scheduler, pool.clone(), options.ranks).verifying(width);
+    let mut replica = Replica::new(*scheduler, pool.clone(), options.ranks).verifying(width).due(options.due);
     if options.step_by_step {
         replica = replica.step_by_step();
     }

@@ -34,11 +34,41 @@ pub enum Discipline {
     /// The first come.
     #[default]
     Fcfs,
-    /// The one with the least work left (prompt and output tokens, taken as known).
+    /// Shortest job first: prompt and output tokens, taken as known. What runs is left alone.
+    Sjf,
+    /// Shortest remaining processing time: the one with the fewest tokens left, taken as known. One that needs a seat or
+    /// room takes it from the running request with the most left, which is computed anew later.
     Srpt,
-    /// Multi-level feedback queue: levels by prompt length, doubling from 256 tokens (skip-join, as in
-    /// FastServe); the first come within a level. A running request is not demoted.
+    /// Multi-level feedback queue: levels by tokens served, prompt and generated, that double from [`LEVEL_TOKENS`]; the
+    /// first come within a level. A long prompt starts in its own level (skip-join, FastServe: Wu et al., 2023), and one
+    /// that needs a seat or room takes it from a running request of a lower one.
     Mlfq,
+}
+
+/// Tokens served in the highest level of a feedback queue.
+pub const LEVEL_TOKENS: u32 = 256;
+
+impl Discipline {
+    /// Every discipline with its name.
+    pub const ALL: [(Self, &'static str); 4] =
+        [(Self::Fcfs, "fcfs"), (Self::Sjf, "sjf"), (Self::Srpt, "srpt"), (Self::Mlfq, "mlfq")];
+
+    /// Running requests give way.
+    #[must_use]
+    pub fn is_preemptive(self) -> bool {
+        matches!(self, Self::Srpt | Self::Mlfq)
+    }
+
+    /// Place of a request of which `prompt` tokens are to be computed, `generated` of `output` tokens are there, and `served`
+    /// tokens have been served: the smaller, the sooner.
+    pub(super) fn place(self, prompt: u32, generated: u32, output: u32, served: u32) -> u64 {
+        match self {
+            Self::Fcfs => 0,
+            Self::Sjf => u64::from(prompt) + u64::from(output),
+            Self::Srpt => u64::from(prompt) + u64::from(output - generated),
+            Self::Mlfq => u64::from(served.div_ceil(LEVEL_TOKENS).next_power_of_two().trailing_zeros()),
+        }
+    }
 }
 
 /// TensorRT-LLM's wait for fuller prefill steps (`batch_wait_timeout_iters`, `batch_wait_max_tokens_ratio`).

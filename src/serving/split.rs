@@ -13,6 +13,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::arrivals::Traffic;
 use super::clock::StepClock;
+use super::fluidity::Deadlines;
 use super::metrics::Metrics;
 use super::replica::{Pool, Replica};
 use super::request::{Finished, Request};
@@ -39,10 +40,11 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn replicas(&self, step_by_step: bool) -> Vec<Replica> {
+    fn replicas(&self, step_by_step: bool, due: Option<Deadlines>) -> Vec<Replica> {
         let count = self.replicas.max(1) as usize;
         let width = self.clock.speculation().map_or(1, Speculation::width);
-        let mut replica = Replica::new(self.scheduler, self.pool.clone(), self.ranks).verifying(width);
+        let mut replica =
+            Replica::new(self.scheduler, self.pool.clone(), self.ranks).verifying(width).due(due);
         if step_by_step {
             replica = replica.step_by_step();
         }
@@ -101,7 +103,8 @@ pub fn run_split(
     options: &RunOptions,
 ) -> Result<SplitOutcome, SpecError> {
     let intake = prefill.scheduler.intake_s;
-    let (first, second) = (prefill.replicas(options.step_by_step), decode.replicas(options.step_by_step));
+    let single = options.step_by_step;
+    let (first, second) = (prefill.replicas(single, None), decode.replicas(single, options.due));
     let mut driver = Driver {
         lanes: Lanes::new(first.len(), second.len()),
         prefill: first,

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::request::Slot;
 use super::scheduler::Discipline;
 
-/// Slots that wait. Those that lost their KV cache come back in front, whatever the discipline.
+/// Slots that wait. Those that lost their KV cache come back in front, but where the discipline itself takes it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiting {
     discipline: Discipline,
@@ -33,18 +33,17 @@ impl Waiting {
         self.tokens += u64::from(slot.target - slot.done);
         match self.discipline {
             Discipline::Fcfs => self.arrived.push_back(index),
-            Discipline::Srpt => {
-                let left = u64::from(slot.target) + u64::from(slot.output);
-                self.ranked.insert((left, slot.number, index));
-            }
-            Discipline::Mlfq => {
-                let level = u64::from((slot.target.div_ceil(256)).next_power_of_two().trailing_zeros());
-                self.ranked.insert((level, slot.number, index));
+            _ => {
+                self.ranked.insert((slot.place(self.discipline), slot.number, index));
             }
         }
     }
 
     pub fn push_back_in_front(&mut self, index: u32, slot: &Slot) {
+        if self.discipline.is_preemptive() {
+            self.push(index, slot);
+            return;
+        }
         self.tokens += u64::from(slot.target - slot.done);
         self.returned.push_front(index);
     }

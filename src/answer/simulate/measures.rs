@@ -48,7 +48,13 @@ pub(super) fn saturation(outcome: &Outcome) -> Saturation {
 
 impl Demand {
     pub(super) fn options(&self) -> RunOptions {
-        RunOptions { replicas: self.replicas, routing: self.routing, slo: self.slo, ..RunOptions::default() }
+        RunOptions {
+            replicas: self.replicas,
+            routing: self.routing,
+            slo: self.slo,
+            due: self.due(),
+            ..RunOptions::default()
+        }
     }
 
     /// True when enough requests keep the limits and the backlog does not grow.

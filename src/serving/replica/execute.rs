@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 
 use super::Replica;
 use crate::serving::clock::{Run, StepClock};
+use crate::serving::fluidity::Deadlines;
 use crate::serving::metrics::Metrics;
 use crate::serving::request::Finished;
-use crate::serving::scheduler::{Admission, Order};
+use crate::serving::scheduler::{Admission, Discipline, LEVEL_TOKENS, Order};
 
 impl Replica {
     /// One iteration with the chunks planned. Decode rows run with them, or wait where prompts go first.
@@ -45,6 +46,13 @@ impl Replica {
             }
         }
         self.account(metrics, seconds, 1, rows);
+        if let Some(due) = self.due.filter(|_| together) {
+            for Reverse((_, index)) in self.ranks.iter().flat_map(|r| &r.ends) {
+                let slot = &mut self.slots[*index as usize];
+                slot.fluid.token(end - slot.last_token, due);
+                slot.last_token = end;
+            }
+        }
         (self.decided, self.now) = (self.now, end);
         if together {
             let steps = if self.width > 1 { self.gained(clock.gain(&self.loads)) } else { 1 };
@@ -77,9 +85,16 @@ impl Replica {
         let slot = &mut self.slots[index as usize];
         if slot.emitted == 0 {
             slot.first_token = self.now;
+            if let Some(due) = self.due {
+                slot.fluid.first(self.now - slot.sent, due);
+            }
         } else {
             metrics.gaps.add(self.now - slot.last_token);
+            if let Some(due) = self.due {
+                slot.fluid.token(self.now - slot.last_token, due);
+            }
         }
+        slot.last_token = self.now;
         slot.emitted += 1;
         if slot.output == slot.emitted {
             self.finish(rank, index, 0, metrics);
@@ -126,6 +141,9 @@ impl Replica {
             let all = (run.steps + extra).min(most);
             run = clock.extend(&self.loads, run, all, f64::INFINITY, &mut self.pieces);
         }
+        if let Some(due) = self.due {
+            self.follow(due);
+        }
         if self.width > 1 {
             self.merge_bursts(clock.gain(&self.loads));
         }
@@ -160,6 +178,9 @@ impl Replica {
                 most = rank.pool.steps(self.step, most.saturating_add(ahead)).saturating_sub(ahead);
             }
         }
+        if self.scheduler.discipline == Discipline::Mlfq {
+            most = most.min(self.steps_to_demotion());
+        }
         if self.held {
             if let Some(wait) = self.scheduler.batch_wait {
                 most = most.min(u64::from(wait.iterations).saturating_sub(self.waited));
@@ -169,6 +190,45 @@ impl Replica {
             }
         }
         most.max(1)
+    }
+
+    /// Decode steps until a row falls below the level of the first that waits.
+    fn steps_to_demotion(&self) -> u64 {
+        let mut most = u64::MAX;
+        for rank in &self.ranks {
+            let Some(first) = rank.waiting.first() else { continue };
+            let level = self.slots[first as usize].place(Discipline::Mlfq);
+            let limit = u64::from(LEVEL_TOKENS) << level.min(32);
+            for Reverse((end, index)) in &rank.ends {
+                let slot = &self.slots[*index as usize];
+                let served = u64::from(slot.input + slot.output) - (end - self.step);
+                if served <= limit {
+                    most = most.min(limit - served + 1);
+                }
+            }
+        }
+        most
+    }
+
+    /// Deadlines of a run's tokens, row by row.
+    fn follow(&mut self, due: Deadlines) {
+        for rank in &self.ranks {
+            for Reverse((_, index)) in &rank.ends {
+                let slot = &mut self.slots[*index as usize];
+                let mut time = self.now;
+                for (i, (first, last, steps)) in self.pieces.iter().copied().enumerate() {
+                    if i == 0 {
+                        slot.fluid.token(time + first - slot.last_token, due);
+                        let growth = if steps > 1 { (last - first) / (steps - 1) as f64 } else { 0.0 };
+                        slot.fluid.tokens(first + growth, last, steps - 1, due);
+                    } else {
+                        slot.fluid.tokens(first, last, steps, due);
+                    }
+                    time += steps as f64 * f64::midpoint(first, last);
+                }
+                slot.last_token = time;
+            }
+        }
     }
 
     /// Turns stretches of single tokens into those of bursts of `gain` tokens.
@@ -267,6 +327,9 @@ impl Replica {
             transfer: slot.transfer,
         };
         metrics.finished(&finished);
+        if self.due.is_some() {
+            metrics.fluid(slot.fluid.index());
+        }
         self.done.push(finished);
     }
 

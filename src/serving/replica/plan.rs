@@ -29,7 +29,7 @@ impl Replica {
         }
         for rank in 0..self.ranks.len() {
             let open = open && (self.scheduler.batch_wait.is_none() || self.is_full_enough(rank));
-            self.plan_rank(rank, open);
+            self.plan_rank(rank, open, metrics);
         }
     }
 
@@ -44,7 +44,10 @@ impl Replica {
         }
     }
 
-    fn plan_rank(&mut self, rank: usize, open: bool) {
+    fn plan_rank(&mut self, rank: usize, open: bool, metrics: &mut Metrics) {
+        if open && self.scheduler.discipline.is_preemptive() {
+            self.displace(rank, metrics);
+        }
         let mut budget = self.budget(rank);
         for i in 0..self.ranks[rank].prefilling.len() {
             let index = self.ranks[rank].prefilling[i];
@@ -158,6 +161,57 @@ impl Replica {
         let cached = cached.min(slot.target - 1);
         let block = self.ranks[rank].pool.block();
         (cached, cached / block * block)
+    }
+
+    /// Place and KV blocks of a running request: of a decode row, that ends after the step `end`, or of a prompt.
+    fn held_by(&self, rank: usize, index: u32, end: Option<u64>) -> (u64, u64) {
+        let slot = &self.slots[index as usize];
+        let discipline = self.scheduler.discipline;
+        let Some(end) = end else { return (slot.place(discipline), u64::from(slot.reserved)) };
+        let generated = slot.output - (end - self.step) as u32;
+        let blocks = match self.scheduler.admission {
+            Admission::Prompt => self.ranks[rank].pool.blocks(slot.input + generated - 1 - slot.shared),
+            Admission::Whole => u64::from(slot.reserved),
+        };
+        (discipline.place(0, generated, slot.output, slot.input + generated), blocks)
+    }
+
+    /// Takes a seat and blocks from running requests of a later place for the first that waits, the last ones first, where
+    /// that makes enough room.
+    fn displace(&mut self, rank: usize, metrics: &mut Metrics) {
+        let place = &self.ranks[rank];
+        let Some(index) = place.waiting.first() else { return };
+        let slot = &self.slots[index as usize];
+        let wanted = slot.place(self.scheduler.discipline);
+        let (tokens, ahead) = match self.scheduler.admission {
+            Admission::Prompt => (slot.target, place.running() as u64),
+            Admission::Whole => (slot.input + slot.output, 0),
+        };
+        let needed = place.pool.blocks(tokens) + ahead;
+        let fits = |gone: usize, freed: u64| {
+            place.running() - gone < self.scheduler.max_seqs as usize && needed <= place.pool.free() + freed
+        };
+        if fits(0, 0) {
+            return;
+        }
+        let rows = place.ends.iter().map(|e| (e.0.1, Some(e.0.0)));
+        let running = rows.chain(place.prefilling.iter().map(|i| (*i, None)));
+        let mut later: Vec<_> = running
+            .map(|(i, end)| (self.held_by(rank, i, end), self.slots[i as usize].admitted, i))
+            .filter(|((place, _), ..)| *place > wanted)
+            .collect();
+        later.sort_by_key(|((place, _), admitted, _)| std::cmp::Reverse((*place, *admitted)));
+        let mut freed = 0;
+        for count in 1..=later.len() {
+            freed += later[count - 1].0.1;
+            if fits(count, freed) {
+                for (_, _, victim) in later.into_iter().take(count) {
+                    self.preempt(rank, victim);
+                    metrics.preempted();
+                }
+                return;
+            }
+        }
     }
 
     /// Frees blocks for the next decode step by taking those of the youngest. True when it had to.
