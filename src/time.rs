@@ -26,4 +26,4 @@ pub use line::{Bound, Line};
 pub use soft_roofline::{SoftRoofline, TwoRegime};
 pub use step::{Layers, StepTime, StepTimer};
 pub use trust::{Trust, kinship};
-pub use tuned::Tuned;
+pub use tuned::{Tuned, is_looked_for};

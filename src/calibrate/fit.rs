@@ -62,6 +62,12 @@ pub enum FitError {
         /// Median absolute percentage error.
         median_ape: f64,
     },
+    /// A data type that no class has.
+    #[error(
+        "the data type is not known or none that this accelerator multiplies in; known are bfloat16, float16, fp8, fp8_block, \
+         nvfp4, mxfp4, int8, sq, int8_wo and int4_wo, of experts w4a16_mxfp4 and w4a8_mxfp4_mxfp8 too"
+    )]
+    UnknownType,
     /// Launches were timed, not kernels.
     #[error(
         "the shortest of all samples takes {floor_us:.0} us: launches were timed, not kernels; time replays of a CUDA graph"

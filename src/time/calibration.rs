@@ -245,6 +245,11 @@ impl Calibration {
         self.points.iter().find(|p| p.is_of(engine))
     }
 
+    /// Takes out the classes that `which` picks.
+    pub fn take(&mut self, which: impl Fn(&Fitted) -> bool) -> Vec<Fitted> {
+        self.classes_mut().into_iter().flat_map(|list| list.extract_if(.., |f| which(f))).collect()
+    }
+
     /// Takes over the classes of another calibration, in the order of their keys; returns the keys that
     /// were there already, whose second fit is dropped.
     pub fn merge(&mut self, mut other: Self) -> Vec<(&'static str, ClassKey)> {

@@ -30,6 +30,13 @@ fn preference(engine: EngineKind) -> &'static [&'static str] {
 /// Libraries whose collectives every engine falls back to.
 const LIBRARIES: [&str; 3] = ["nccl", "rccl", "oneccl"];
 
+/// True for an engine whose tables predictions look for.
+#[must_use]
+pub fn is_looked_for(engine: &str) -> bool {
+    let engines = EngineKind::ALL.iter().flat_map(|(kind, _)| preference(*kind));
+    engines.chain(&LIBRARIES).any(|name| engine.starts_with(name))
+}
+
 /// Ranks for which collectives are made ready; others are interpolated when asked.
 const RANKS: [u32; 8] = [2, 4, 8, 16, 32, 64, 72, 128];
 

@@ -1,6 +1,7 @@
 //! From samples to a calibration file: recorded tables, or what this machine has just measured.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use crate::report::{self, Measuring};
 use crate::spec::catalog::accelerator;
 use crate::spec::{Accelerator, SpecError};
 use crate::time::calibration::Calibration;
-use crate::time::{Hardware, Trust};
+use crate::time::{Hardware, Trust, is_looked_for};
 
 /// Where the samples came from and where the calibration goes.
 pub(super) struct Made {
@@ -49,17 +50,30 @@ pub(super) fn run(arguments: &CalibrateArgs, context: &Context) -> Result<(), Cl
     let refused = fit(&tables.concat(), &accelerator, &mut calibration)?;
     if calibration.classes().iter().all(|(_, list)| list.is_empty()) {
         let why = refused.first().map_or_else(
-            || "the tables hold no data type that is known".to_owned(),
+            || "the tables hold no rows".to_owned(),
             |r| format!("{} {} {}: {}", r.operator, r.key.engine, r.key.data_type, r.reason),
         );
         return Err(
             SpecError::Usage(format!("no class could be fitted, and nothing was written: {why}")).into()
         );
     }
+    warn_of_engines(&calibration);
     let path = arguments.output.clone().unwrap_or_else(|| PathBuf::from(super::file_name(&accelerator.id)));
     write_atomically(&path, &calibration.to_toml())?;
     let wall = start.elapsed().as_secs_f64();
     context.output.print(&report::calibrated(&calibration, &refused, &path.display().to_string(), wall, None))
+}
+
+/// Classes of an engine that no prediction looks for would lie there unused.
+fn warn_of_engines(calibration: &Calibration) {
+    let classes = calibration.classes();
+    let all = classes.iter().flat_map(|(_, list)| list.iter().map(|f| f.key.engine.as_str()));
+    for engine in all.filter(|e| !is_looked_for(e)).collect::<BTreeSet<_>>() {
+        to_stderr(&format!(
+            "warning: no prediction uses kernels of `{engine}`: engines are vllm, sglang, trtllm and measured, libraries nccl, \
+             rccl and oneccl; name tables <gpu>__<engine-version>__<operator>.csv"
+        ));
+    }
 }
 
 /// A file that `calibrate` measured; none for a recorded table.
