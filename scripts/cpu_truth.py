@@ -2,8 +2,13 @@
 """Holds a CPU calibration to llama.cpp: predicted against measured prefill and decode of a random-weight Llama.
 
 Needs Python with the packages gguf and numpy, Node.js with the package node-llama-cpp (prebuilt llama.cpp) under --node,
-and a release build of foretoken. Measures on one thread. Calibration and measurement take turns, because a shared machine
-is not equally fast all the time; the figure of each is its median over the turns, and the load is printed.
+and a release build of foretoken. All on one thread.
+
+A shared machine is not equally fast all the time: what others do takes the core away, which CPU time does not count, and
+caches, memory and the other half of a core, which it does. So llama.cpp is measured right before and right after every
+calibration, and each calibration is held to its own turn: medians of llama.cpp's CPU time on one side, predictions of a
+calibration that drops the samples others disturbed on the other. The error is the median over the turns. The share of the
+wall's time that llama.cpp had of its core, and the load, are printed.
 
     python3 -m venv v && v/bin/pip install gguf numpy
     mkdir n && (cd n && npm install node-llama-cpp@3)
@@ -21,32 +26,33 @@ import tempfile
 import numpy
 
 LAYERS, WIDTH, FORWARD, HEADS, KV_HEADS, VOCABULARY = 12, 1024, 2816, 16, 8, 32000
-PROMPT, NEW, TURNS = 512, 64, 3
+PROMPT, NEW, TURNS, REPEAT = 256, 32, 5, 2
 
+# Reads "repetitions" from stdin and answers a line of JSON: [wall, CPU] seconds of every prefill and decode step.
 MEASURE = """
+import { createInterface } from "node:readline";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 const [path, prompt, fresh] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
 const llama = await getLlama({ gpu: false, maxThreads: 1, logLevel: LlamaLogLevel.error, build: "never" });
 const model = await llama.loadModel({ modelPath: path, useMmap: false });
-const context = await model.createContext({ contextSize: 1024, batchSize: 512, threads: 1, flashAttention: false });
+const context = await model.createContext({ contextSize: 512, batchSize: 512, threads: 1, flashAttention: false });
 const sequence = context.getSequence();
-const median = (xs) => xs.sort((a, b) => a - b)[Math.floor(xs.length / 2)];
 const tokens = Array.from({ length: prompt }, (_, i) => 5 + ((i * 7919) % 31000));
-const prefill = [], decode = [];
-for (let turn = 0; turn < 3; turn++) {
-  await sequence.clearHistory();
-  let start = process.hrtime.bigint();
-  let steps = 0, last = 0n;
-  const cpu = process.cpuUsage();
-  for await (const token of sequence.evaluate(tokens, { temperature: 0, yieldEogToken: true })) {
-    const now = process.hrtime.bigint();
-    if (steps === 0) prefill.push(Number(now - start) / 1e9);
-    else decode.push(Number(now - last) / 1e9);
-    last = now;
-    if (++steps > fresh) break;
+const now = () => { const c = process.cpuUsage(); return [Number(process.hrtime.bigint()) / 1e9, (c.user + c.system) / 1e6]; };
+for await (const line of createInterface({ input: process.stdin })) {
+  const found = { prefill: [], decode: [] };
+  for (let repetition = 0; repetition < Number(line); repetition++) {
+    await sequence.clearHistory();
+    let steps = 0, before = now();
+    for await (const token of sequence.evaluate(tokens, { temperature: 0, yieldEogToken: true })) {
+      const after = now();
+      found[steps === 0 ? "prefill" : "decode"].push([after[0] - before[0], after[1] - before[1]]);
+      if (++steps > fresh) break;
+      before = now();
+    }
   }
+  console.log(JSON.stringify(found));
 }
-console.log(JSON.stringify({ ttft_s: median(prefill), tpot_s: median(decode), fastest_ttft_s: prefill[0], fastest_tpot_s: decode[0] }));
 process.exit(0);
 """
 
@@ -111,6 +117,25 @@ def write_model(path, quantised):
     writer.close()
 
 
+class Runner:
+    """llama.cpp with one model, ready."""
+
+    def __init__(self, node, script, path):
+        self.process = subprocess.Popen(
+            ["node", str(script), str(path.resolve()), str(PROMPT), str(NEW)], cwd=node, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )
+        self.take(1)
+
+    def take(self, repetitions):
+        self.process.stdin.write(f"{repetitions}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("llama.cpp ended; its message is above")
+        return json.loads(line)
+
+
 def run(command, **settings):
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, **settings).stdout)
 
@@ -127,41 +152,50 @@ def main():
     foretoken = str(options.foretoken.resolve())
     script = options.node.resolve() / "measure.mjs"
     script.write_text(MEASURE)
-    models = {}
+    runners, turns, models = {}, {}, {}
     for name in ("f16", "q8_0"):
         models[name] = work / f"random-{name}.gguf"
         if not models[name].exists():
             write_model(models[name], name == "q8_0")
-    figures = {name: {"measured": [], "predicted": []} for name in models}
+        runners[name] = Runner(options.node, script, models[name])
+        turns[name] = {"prefill": [], "decode": []}
     for turn in range(options.turns):
-        print(f"turn {turn + 1}: load {os.getloadavg()[0]:.1f}", flush=True)
+        before = {name: runner.take(REPEAT) for name, runner in runners.items()}
         calibration = work / f"cpu-{turn}.toml"
         subprocess.run(
             [foretoken, "calibrate", "--device", "cpu", "--threads", "1", "--quick", "--seed", str(turn),
              "-o", str(calibration), "--json"],
-            check=True, stdout=subprocess.DEVNULL,
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
+        after = {name: runner.take(REPEAT) for name, runner in runners.items()}
+        words = []
         for name, path in models.items():
-            measured = run(["node", str(script), str(path), str(PROMPT), str(NEW)], cwd=options.node)
             answer = run(
                 [foretoken, "estimate", str(path), "--gpu", "local:cpu", "--calibration", str(calibration),
                  "--engine", "llamacpp", "--batch-size", "1", "--input-len", str(PROMPT), "--output-len", str(NEW + 1), "--json"],
                 stderr=subprocess.DEVNULL,
             )["latency"]
-            figures[name]["measured"].append((measured["ttft_s"], measured["tpot_s"]))
-            figures[name]["predicted"].append((answer["prefill_s"], answer["tpot_s"]))
-            print(f"  {name}: prefill {1e3 * measured['ttft_s']:.0f} ms, predicted {1e3 * answer['prefill_s']:.0f}; "
-                  f"decode {1e3 * measured['tpot_s']:.2f} ms, predicted {1e3 * answer['tpot_s']:.2f}", flush=True)
+            for phase, key in [("prefill", "prefill_s"), ("decode", "tpot_s")]:
+                times = before[name][phase] + after[name][phase]
+                measured = statistics.median(cpu for _, cpu in times)
+                turns[name][phase].append((measured, answer[key], times))
+                words.append(f"{name} {phase} {1e3 * answer[key]:.1f} for {1e3 * measured:.1f} ms")
+        print(f"turn {turn + 1}, load {os.getloadavg()[0]:.1f}: {', '.join(words)}", flush=True)
     held = True
-    print(f"\nmedians over {options.turns} turns, one thread, prompt {PROMPT}, {NEW} new tokens")
-    print("| format | | measured | predicted | error | bound |\n|---|---|---|---|---|---|")
-    for name, found in figures.items():
-        for i, (what, bound) in enumerate([("prefill", 25), ("decode", 15)]):
-            measured = statistics.median(f[i] for f in found["measured"])
-            predicted = statistics.median(f[i] for f in found["predicted"])
-            error = 100 * (predicted / measured - 1)
+    print(f"\none thread, prompt {PROMPT}, {NEW} new tokens, {options.turns} turns; medians over the turns")
+    print("| format | | steps of llama.cpp | of its core | measured | predicted | error | lowest and highest | bound |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, runner in runners.items():
+        for phase, bound in [("prefill", 25), ("decode", 15)]:
+            all_times = [t for _, _, times in turns[name][phase] for t in times]
+            share = sum(cpu for _, cpu in all_times) / sum(wall for wall, _ in all_times)
+            errors = sorted(100 * (predicted / measured - 1) for measured, predicted, _ in turns[name][phase])
+            error = statistics.median(errors)
             held &= abs(error) <= bound
-            print(f"| {name} | {what} | {1e3 * measured:.2f} ms | {1e3 * predicted:.2f} ms | {error:+.1f} % | ±{bound} % |")
+            measured, predicted = (statistics.median(t[i] for t in turns[name][phase]) for i in (0, 1))
+            print(f"| {name} | {phase} | {len(all_times)} | {100 * share:.0f} % | {1e3 * measured:.2f} ms | {1e3 * predicted:.2f} ms "
+                  f"| {error:+.1f} % | {errors[0]:+.0f} % and {errors[-1]:+.0f} % | ±{bound} % |")
+        runner.process.stdin.close()
     raise SystemExit(0 if held else 1)
 
 

@@ -5,6 +5,7 @@ pub mod calibrated;
 mod catalog;
 mod cost;
 mod doctor;
+mod energy;
 mod engines;
 mod estimate;
 mod explain;
@@ -20,6 +21,7 @@ pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, opera
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use cost::{Cost, CostInputs};
 pub use doctor::{BenchmarkFacts, Doctor, DriverFacts, GpuFacts, doctor};
+pub use energy::Energy;
 pub use engines::{EngineChoice, engine_file};
 pub use estimate::{
     Breakdown, DefaultKernels, Estimate, Estimator, Images, Inputs, Latency, Options, Provenance, Question,

@@ -90,11 +90,21 @@ fn no_driver_is_said_at_once() {
     if foretoken(home.path(), &["doctor"]).assert().get_output().status.success() {
         return; // this machine has one
     }
-    let start = std::time::Instant::now();
-    let assert = foretoken(home.path(), &["calibrate", "--device", "cuda:0"]).assert().code(4).stdout("");
-    assert!(start.elapsed().as_secs_f64() < 2.0);
-    let message = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
-    assert_eq!(message.lines().count(), 1, "{message}");
+    let mut milliseconds: Vec<f64> = (0..9)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            let assert =
+                foretoken(home.path(), &["calibrate", "--device", "cuda:0"]).assert().code(4).stdout("");
+            let took = 1e3 * start.elapsed().as_secs_f64();
+            let message = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+            assert_eq!(message.lines().count(), 1, "{message}");
+            took
+        })
+        .collect();
+    // the median: other tests run beside this one
+    milliseconds.sort_by(f64::total_cmp);
+    println!("{milliseconds:?} ms");
+    assert!(milliseconds[4] < 50.0, "{milliseconds:?} ms");
     foretoken(home.path(), &["calibrate", "--device", "tpu"]).assert().code(2);
 }
 

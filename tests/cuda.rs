@@ -42,6 +42,7 @@ fn expected(benchmark: &Benchmark) -> Option<f64> {
                 2e-6
             }
         }
+        Work::SustainedRead { bytes, .. } => bytes as f64 / BANDWIDTH + 1.2e-6,
         Work::Stream { bytes, kind, .. } => {
             let arrays = match kind {
                 Stream::Read => 1,
@@ -110,7 +111,7 @@ fn every_benchmark_runs_and_takes_the_time_it_takes() {
     let Some(fakes) = Fakes::new() else { return };
     let output = child(&fakes, "inner_every_benchmark", &[]);
     assert!(output.status.success(), "{}", text(&output));
-    assert!(text(&output).contains("measured 506 of 511"), "{}", text(&output));
+    assert!(text(&output).contains("measured 507 of 512"), "{}", text(&output));
 }
 
 #[test]
@@ -194,11 +195,11 @@ fn calibrate_measures_fits_and_writes() {
         "cuda:0",
         "--quick",
         "--only",
-        "gemm,bandwidth",
+        "gemm,bandwidth,sustained",
         "--json",
         "-o",
     ]);
-    let run = fakes.on(command.arg(&output)).output().unwrap();
+    let run = fakes.on(command.arg(&output)).env("FAKE_POWER", "1").output().unwrap();
     let error = String::from_utf8_lossy(&run.stderr).into_owned();
     assert!(run.status.success(), "{error}");
     let answer: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
@@ -207,6 +208,25 @@ fn calibrate_measures_fits_and_writes() {
     // the fake's products follow a hard roofline, which the form holds to within its noise
     assert!(bf16["heldout_median_ape"].as_f64().unwrap() < 2.0, "{bf16}");
     assert!(output.is_file() && output.with_extension("samples.csv").is_file());
+    let valid = common::schema::validator("calibrate.json");
+    let problems: Vec<String> = valid.iter_errors(&answer).map(|e| e.to_string()).collect();
+    assert!(problems.is_empty(), "{problems:?}");
+    // 0.7 pJ an operation, 45 pJ a byte
+    let energy = &answer["measured"]["energy"];
+    let number = |key: &str| energy[key].as_f64().unwrap();
+    assert!((number("joules_per_flop") / 0.7e-12 - 1.0).abs() < 0.02, "{energy}");
+    assert!((number("joules_per_byte") / 45e-12 - 1.0).abs() < 0.02, "{energy}");
+    assert_eq!(number("idle_w"), 76.5);
+    // and `estimate` counts with them
+    let mut command = assert_cmd::Command::cargo_bin("foretoken").unwrap();
+    let question = ["estimate", "llama-3.1-8b", "--gpu", "h200-sxm", "--json", "--calibration"];
+    let run = command.env_clear().args(question).arg(&output).output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert!(answer["energy"]["source"].as_str().unwrap().contains("measured"), "{}", answer["energy"]);
+    // a step reads 16 GB: 45 pJ a byte of it, and idling
+    let decode = answer["energy"]["joules_per_output_token"].as_f64().unwrap();
+    let idling = 76.5 * answer["latency"]["tpot_s"].as_f64().unwrap();
+    assert!((decode / (idling + 16.1e9 * 45e-12) - 1.0).abs() < 0.1, "{decode} {idling}");
 }
 
 /// Without a driver one line says so, at once.

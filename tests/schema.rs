@@ -1,32 +1,12 @@
 //! JSON answers of the binary against `schema/*.json`, and the identities that they promise.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::path::Path;
+mod common;
 
 use assert_cmd::Command;
-use jsonschema::{Registry, Validator};
+use common::schema::{schema, validator};
+use jsonschema::Validator;
 use serde_json::Value;
-
-const BASE: &str = "https://foretoken.example/schema/";
-
-fn schema(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema").join(name);
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// A validator with the two schemas that others refer to.
-fn validator(name: &str) -> Validator {
-    let registry = Registry::new()
-        .add(format!("{BASE}memory.json"), schema("memory.json"))
-        .unwrap()
-        .add(format!("{BASE}gpus-show.json"), schema("gpus-show.json"))
-        .unwrap()
-        .add(format!("{BASE}estimate.json"), schema("estimate.json"))
-        .unwrap()
-        .prepare()
-        .unwrap();
-    jsonschema::options().with_registry(&registry).build(&schema(name)).unwrap()
-}
 
 fn foretoken(arguments: &str) -> Command {
     let mut command = Command::cargo_bin("foretoken").unwrap();

@@ -12,6 +12,8 @@ pub struct CostInputs {
     pub gpu_hour_usd: Option<f64>,
     /// Share of paid time that is used, 0 to 1.
     pub utilization: Option<f64>,
+    /// Price of electricity in US dollars per kilowatt-hour.
+    pub electricity_usd_per_kwh: Option<f64>,
 }
 
 /// Cost of a deployment.

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::cost::{Cost, CostInputs};
+use super::energy::Energy;
 use super::interval::Intervals;
 use super::kernels::Kernels;
 use super::speculation::{SpeculationOptions, SpeculationUse, refuse_static};
@@ -246,6 +247,8 @@ pub struct Estimate {
     pub utilization: Utilization,
     /// Cost, where a price is known.
     pub cost: Option<Cost>,
+    /// Energy, where power was measured or the datasheet names it.
+    pub energy: Option<Energy>,
     /// Lines.
     pub breakdown: Breakdown,
     /// Where the numbers come from.
@@ -344,6 +347,12 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
             None => throughput(&latency, rows, lengths, gpus, workload),
         },
         utilization: estimator.utilization(&shown, waves, &breakdown),
+        energy: {
+            let measured = question.kernels.and_then(|k| k.calibration.measured.as_ref());
+            let measured = measured.and_then(|m| m.energy.as_ref());
+            let phases = estimator.phases(&shown, waves);
+            Energy::of(accelerator, measured, gpus, phases, options.cost.electricity_usd_per_kwh)
+        },
         cost: {
             let paid = simulated.as_ref().map_or(rows, loops::Simulated::paid_requests);
             Cost::of(accelerator, options.cost, gpus, paid, lengths, &latency)

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 use super::fit::{FitError, Refusal};
+use super::probe::cpu::ENGINE;
 use super::samples::Table;
 use super::{collective, decode_attention, experts, gemm, latent, prefill_attention, quantise};
 use crate::spec::SpecError;
@@ -30,6 +31,10 @@ struct Operator {
 fn figures(_: &Table, _: &Hardware, _: &mut Calibration) -> Result<Vec<Refusal>, SpecError> {
     Ok(vec![])
 }
+
+/// Attention of a CPU.
+const CPU_ATTENTION: Operator =
+    Operator { name: "cpu_attention", columns: &["batch", "n_heads"], fit: figures };
 
 /// Operators by their columns, the more particular first.
 const OPERATORS: &[Operator] = &[
@@ -91,6 +96,8 @@ pub fn operator(table: &Table) -> Option<&'static str> {
 
 fn recognise(table: &Table) -> Option<&'static Operator> {
     match &table.operator {
+        // of the attention of a CPU the rate is all that is fitted
+        Some(name) if table.engine == ENGINE && name.ends_with("_attention") => Some(&CPU_ATTENTION),
         Some(name) => OPERATORS.iter().find(|o| o.name == name),
         None => OPERATORS.iter().find(|o| table.has(o.columns)),
     }

@@ -23,7 +23,7 @@ pub use backend::{Backend, Prepared, Sample};
 pub use benchmark::{Benchmark, Class, Stream, Work};
 pub use error::ProbeError;
 pub use facts::DeviceFacts;
-pub use measurement::{Ending, Measurement};
+pub use measurement::{Ending, INTERRUPTED, Measurement};
 pub use runner::{Observer, Outcome, Runner, Silent, Skipped};
 pub use sample_file::{Origin, SampleFile};
 pub use settings::Settings;

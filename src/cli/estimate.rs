@@ -59,6 +59,9 @@ pub(super) struct EstimateArgs {
     /// Share of paid time that is used.
     #[arg(long, value_parser = share, value_name = "SHARE", help_heading = "Cost")]
     utilization: Option<f64>,
+    /// Price of electricity in US dollars per kilowatt-hour.
+    #[arg(long, value_parser = amount, value_name = "USD", help_heading = "Cost")]
+    electricity_usd_per_kwh: Option<f64>,
     /// Every line of the breakdown with formula, FLOPs, bytes, bound and source.
     #[arg(long, help_heading = "Output")]
     explain: bool,
@@ -99,8 +102,12 @@ impl EstimateArgs {
             kv_offload: self.kv_offload,
             cold_start_bytes_per_s: self.cold_start,
             tpot_definition: self.tpot_definition.parse()?,
-            speculation: self.speculation.resolve(&context.directories)?,
-            cost: CostInputs { gpu_hour_usd: self.gpu_hour_usd, utilization: self.utilization },
+speculation: self.speculation.resolve(&context.directories)?,
+            cost: CostInputs {
+                gpu_hour_usd: self.gpu_hour_usd,
+                utilization: self.utilization,
+                electricity_usd_per_kwh: self.electricity_usd_per_kwh,
+            },
         })
     }
 

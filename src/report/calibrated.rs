@@ -108,8 +108,13 @@ fn figures(found: &Measured, peaks: &Accelerator) -> Section {
         row(format!("kept up, {}", long.dtype), long.flops_per_s * 1e-12, "TFLOP/s", None);
         if let Some(watts) = long.power_w {
             row("  power".into(), watts, "W", peaks.tdp().map(|t| t.0));
-            row("  energy".into(), watts / long.flops_per_s * 1e12, "pJ/FLOP", None);
+            row("  energy, idle included".into(), watts / long.flops_per_s * 1e12, "pJ/FLOP", None);
         }
+    }
+    if let Some(energy) = &found.energy {
+        row("power, idle".into(), energy.idle_w, "W", None);
+        row("energy, operations".into(), energy.joules_per_flop * 1e12, "pJ/FLOP", None);
+        row("energy, memory".into(), energy.joules_per_byte * 1e12, "pJ/byte", None);
     }
     for (what, us) in [("launch", found.launch_us), ("launch in a graph", found.graph_launch_us)] {
         if let Some(us) = us {

@@ -129,6 +129,15 @@ fn throughput(answer: &Estimate) -> Section {
         }
         None => row("cost", "no price known: give --gpu-hour-usd".into()),
     }
+    if let Some(e) = &answer.energy {
+        let (input, output) = (number(e.joules_per_input_token), number(e.joules_per_output_token));
+        row("energy, token", format!("{input} J in, {output} J out ({})", e.source));
+        if let (Some(input), Some(output)) =
+            (e.electricity_usd_per_million_input_tokens, e.electricity_usd_per_million_output_tokens)
+        {
+            row("electricity, million tokens", format!("{} in, {} out", usd(input), usd(output)));
+        }
+    }
     section
 }
 

@@ -291,9 +291,10 @@ impl Coefficients {
     }
 
     /// The same with what was measured of this very device: the cost of a launch, the share of the bandwidth that
-    /// copying reaches, and on a CPU, where no kernel is launched, the cost of sharing work out as the latency of all.
+    /// copying reaches, and on a CPU, where no kernel is launched, the cost of sharing work out as the latency of all and
+    /// the rates of attention, as long as memory allows them. `peak` is that of 16-bit products.
     #[must_use]
-    pub fn measured(mut self, found: &Measured, bandwidth: f64, cpu: bool) -> Self {
+    pub fn measured(mut self, found: &Measured, bandwidth: f64, peak: f64, cpu: bool) -> Self {
         if let Some(copy) = found.bandwidth_bytes_per_s.get("copy") {
             self.elementwise.memory = (copy / bandwidth).clamp(0.01, 1.0);
         }
@@ -302,6 +303,15 @@ impl Coefficients {
         }
         if cpu {
             let us = found.launch_us.unwrap_or(0.0);
+            let rate = |phase: &str| found.attention_flops_per_s.get(phase).map(|rate| rate / peak);
+            for (form, share) in
+                [(&mut self.decode_attention, rate("decode")), (&mut self.prefill_attention, rate("prefill"))]
+            {
+                if let Some(share) = share.filter(|s| s.is_finite()) {
+                    *form =
+                        SoftRoofline { compute: share.clamp(1e-3, 1.0), memory: 1.0, blend: 20.0, ..*form };
+                }
+            }
             for form in [
                 &mut self.experts,
                 &mut self.prefill_attention,

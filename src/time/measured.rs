@@ -19,9 +19,15 @@ pub struct Measured {
     /// Best matrix product by data type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub matmul: BTreeMap<String, BestProduct>,
+    /// Operations per second of attention in `decode` and `prefill`, causal operations counted: the median over its shapes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attention_flops_per_s: BTreeMap<String, f64>,
     /// The long load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sustained: Option<Sustained>,
+    /// What operations and bytes cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
     /// Benchmarks whose figure had not converged when their time was up.
     pub not_converged: usize,
 }
@@ -35,6 +41,18 @@ pub struct BestProduct {
     pub flops_per_s: f64,
     /// M, N and K of the shape.
     pub shape: [f64; 3],
+}
+
+/// Power as a sum: P = P_idle + e_f·(operations/s) + e_b·(bytes/s), by a product and a read kept up for seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Energy {
+    /// P_idle in watts, before anything ran.
+    pub idle_w: f64,
+    /// e_f in joules per operation, of the data type of the product kept up.
+    pub joules_per_flop: f64,
+    /// e_b in joules per byte through device memory.
+    pub joules_per_byte: f64,
 }
 
 /// A matrix product kept up for seconds.

@@ -3,3 +3,4 @@
 
 pub mod fake;
 pub mod gguf;
+pub mod schema;

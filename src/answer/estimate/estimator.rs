@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Breakdown, Latency, Question, Utilization};
 use crate::answer::EngineChoice;
+use crate::answer::energy::Phase;
 use crate::answer::interval::Share;
 use crate::spec::catalog::Directories;
 use crate::spec::{EngineDefaults, EngineKind, Formats, Load, SpecError, Workload};
@@ -11,7 +12,7 @@ use crate::time::engine::RangeFit;
 use crate::time::forms::matvec::Setting;
 use crate::time::ggml::{Ggml, Spread};
 use crate::time::{
-    Bound, Coefficients, Device, EngineTerms, Layers, Line, StepTime, StepTimer, Trust, Tuned,
+    Bound, Coefficients, Device, EngineTerms, Hardware, Layers, Line, StepTime, StepTimer, Trust, Tuned,
 };
 use crate::units::{Bytes, Seconds};
 use crate::work::{DecodeRows, Operator, Plan, PrefillChunk, Shape, Step, Traffic};
@@ -94,7 +95,9 @@ impl Estimator {
             kernels.and_then(|k| k.calibration.measured.as_ref()).filter(|_| engine != EngineKind::Ideal)
         {
             let cpu = accelerator.architecture == "CPU";
-            coefficients = coefficients.measured(found, accelerator.memory_bandwidth().0, cpu);
+            let hardware = Hardware::of(accelerator);
+            let peak = hardware.peak(hardware.half());
+            coefficients = coefficients.measured(found, hardware.bandwidth, peak, cpu);
         }
         let plan = Plan::new(model, deployment, formats, options.overrides).repeated(options.same_requests);
         let layers = Layers::of(model);
@@ -453,22 +456,41 @@ impl Estimator {
         DecodeRows { rows: self.decode_rows(workload, waves), context }
     }
 
+    /// The whole prefill and a decode step at the mean context (nothing without decode): shares of an accelerator's limits,
+    /// seconds, and tokens of all requests. A pipeline works on as many micro-batches as it has stages.
+    pub(super) fn phases(&self, workload: &Workload, waves: f64) -> [Phase; 2] {
+        let mut scratch = vec![];
+        let time = self.prefill_time(&self.chunks(workload), &mut scratch);
+        let (stages, bandwidth) = (self.pipeline, self.timer.device().bandwidth());
+        let all = |of: fn(&StepTime) -> f64| time.full_steps * of(&time.full) + of(&time.rest);
+        let seconds = time.pipelined(stages);
+        let prefill = Phase {
+            compute: all(|t| t.compute_seconds.0) / seconds / stages,
+            memory: all(|t| t.memory_bytes.0) / (seconds * bandwidth) / stages,
+            seconds,
+            tokens: self.batch_of(workload) * (workload.input_len - workload.prefix_len) as f64,
+        };
+        if workload.output_len < 2 {
+            return [prefill, Phase::default()];
+        }
+        let rows = self.mean_rows(workload, waves);
+        let step = self.timer.time(&Step { prefill: &[], decode: &[rows] }, &mut scratch);
+        let seconds = step.seconds.0;
+        let decode = Phase {
+            compute: step.compute_seconds.0 / seconds,
+            memory: step.memory_bytes.0 / (seconds * bandwidth) / stages,
+            seconds,
+            tokens: rows.rows * self.data_parallel * stages,
+        };
+        [prefill, decode]
+    }
+
     /// MFU of prefill, MBU of decode (0 without decode) and what each phase waits for.
     pub(super) fn utilization(&self, workload: &Workload, waves: f64, breakdown: &Breakdown) -> Utilization {
-        let mut scratch = vec![];
-        let prefill = self.prefill_time(&self.chunks(workload), &mut scratch);
-        let computing = prefill.full_steps * prefill.full.compute_seconds.0 + prefill.rest.compute_seconds.0;
-        let stages = self.pipeline;
-        let decode_mbu = if breakdown.decode.is_empty() {
-            0.0
-        } else {
-            let rows = [self.mean_rows(workload, waves)];
-            let decode = self.timer.time(&Step { prefill: &[], decode: &rows }, &mut scratch);
-            decode.memory_bytes.0 / (decode.seconds.0 * self.timer.device().bandwidth()) / stages
-        };
+        let [prefill, decode] = self.phases(workload, waves);
         Utilization {
-            prefill_mfu: computing / prefill.pipelined(stages) / stages,
-            decode_mbu,
+            prefill_mfu: prefill.compute,
+            decode_mbu: decode.memory,
             prefill_bottleneck: bottleneck(&breakdown.prefill),
             decode_bottleneck: bottleneck(&breakdown.decode),
         }

@@ -157,7 +157,9 @@ impl Cuda {
         self.arena.clear();
         match benchmark.work {
             Work::Launch { graph } => Ok(self.launch(benchmark, graph)),
-            Work::Stream { kind, bytes, .. } => self.stream(benchmark, kind, bytes),
+            Work::Stream { kind, bytes, .. } => self.stream(benchmark, kind, bytes, 1),
+            // some tens of milliseconds, for the same reason
+            Work::SustainedRead { bytes, .. } => self.stream(benchmark, Stream::Read, bytes, 64),
             Work::Gemm { m, n, k, dtype, .. } => match GemmType::of(dtype) {
                 Some(format) => self.gemm(benchmark, format, (m, n, k), 1),
                 None => self.gemv(benchmark, dtype, (m, n, k)),
@@ -197,6 +199,7 @@ impl Cuda {
         benchmark: &Benchmark,
         kind: Stream,
         bytes: u64,
+        least: u64,
     ) -> Result<Box<dyn Prepared + 'a>, CudaError> {
         let arrays = match kind {
             Stream::Read => 1,
@@ -221,7 +224,8 @@ impl Cuda {
             // SAFETY: the arguments are those of the kernel; set `set` has `arrays` arrays of `each` bytes
             unsafe { device.launch(kernel, device.grid(vectors), 256, &arguments) }
         });
-        Ok(Self::replay(device, monitor, *flush, benchmark, sets, enqueue))
+        let label = benchmark.label();
+        Ok(Box::new(Replay::new(device, monitor, *flush, label, sets, enqueue).at_least(least)))
     }
 
     /// Weights differ from iteration to iteration, as from layer to layer; activations and result stay where they
@@ -451,6 +455,7 @@ fn facts(
         max_memory_clock_mhz: nvml.max_memory_clock_hz.map(|hz| hz / 1e6),
         theoretical_bandwidth_bytes_per_s: nvml.memory_bandwidth_bytes_per_s,
         power_limit_w: nvml.power_limit_w,
+        idle_power_w: nvml.now.power_w,
         ecc: nvml.ecc,
         mig: nvml.mig,
         notes,

@@ -82,6 +82,11 @@ impl Monitor {
         Err(CudaError::Busy { index, name, what: what.join(", ") })
     }
 
+    /// Reads anew next time.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
     /// What the device does now; at most every 20 ms anew.
     pub fn read(&mut self) -> Telemetry {
         if let Some((at, telemetry)) = self.last

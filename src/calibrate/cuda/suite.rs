@@ -104,6 +104,8 @@ pub(super) fn benchmarks(means: &Means, quick: bool) -> Vec<Benchmark> {
     if super::Part::Sustained.obstacle(means).is_none() {
         let dtype = if means.capability < 80 { "float16" } else { "bfloat16" };
         works.push(Work::Sustained { size: 8192, dtype, seconds: if quick { 3 } else { 10 } });
+        // what memory draws, beside what arithmetic does
+        works.push(Work::SustainedRead { bytes: 1 << 32, seconds: if quick { 2 } else { 4 } });
     }
     if super::Part::Collectives.obstacle(means).is_none() {
         for op in ["all_reduce", "all_gather", "all_to_all"] {

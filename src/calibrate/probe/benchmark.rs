@@ -134,6 +134,8 @@ pub enum Work {
         kv_heads: u64,
         /// Width of a head.
         head_dim: u64,
+        /// Data type of attention and cache.
+        dtype: &'static str,
         /// Kernel.
         kernel: &'static str,
     },
@@ -143,6 +145,13 @@ pub enum Work {
         size: u64,
         /// Data type.
         dtype: &'static str,
+        /// Seconds to keep going.
+        seconds: u64,
+    },
+    /// Memory read for seconds on end; one iteration reads the bytes once.
+    SustainedRead {
+        /// Bytes of one iteration.
+        bytes: u64,
         /// Seconds to keep going.
         seconds: u64,
     },
@@ -183,7 +192,7 @@ impl Benchmark {
             Work::Gemm { dtype, .. } if is_weight_only(dtype) => Class::Gemv,
             Work::Gemm { .. } => Class::Gemm,
             Work::DecodeAttention { .. } | Work::PrefillAttention { .. } => Class::Attention,
-            Work::Sustained { .. } => Class::Sustained,
+            Work::Sustained { .. } | Work::SustainedRead { .. } => Class::Sustained,
             Work::Collective { .. } => Class::Collective,
         }
     }
@@ -197,7 +206,7 @@ impl Benchmark {
             Work::Gemm { .. } => "gemm",
             Work::DecodeAttention { .. } => "decode_attention",
             Work::PrefillAttention { .. } => "prefill_attention",
-            Work::Sustained { .. } => "sustained",
+            Work::Sustained { .. } | Work::SustainedRead { .. } => "sustained",
             Work::Collective { .. } => "collective",
         }
     }
@@ -229,18 +238,25 @@ impl Benchmark {
                 ("kv_dtype", (*kv_dtype).into()),
                 ("kernel", (*kernel).into()),
             ],
-            Work::PrefillAttention { batch, tokens, heads, kv_heads, head_dim, kernel } => vec![
+            Work::PrefillAttention { batch, tokens, heads, kv_heads, head_dim, dtype, kernel } => vec![
                 ("batch", number(batch)),
                 ("isl", number(tokens)),
                 ("n_heads", number(heads)),
                 ("n_kv_heads", number(kv_heads)),
                 ("head_dim", number(head_dim)),
-                ("attn_dtype", "bfloat16".into()),
-                ("kv_dtype", "bfloat16".into()),
+                ("attn_dtype", (*dtype).into()),
+                ("kv_dtype", (*dtype).into()),
                 ("kernel", (*kernel).into()),
             ],
             Work::Sustained { size, dtype, seconds } => {
                 vec![("m", number(size)), ("dtype", (*dtype).into()), ("duration_s", number(seconds))]
+            }
+            Work::SustainedRead { bytes, seconds } => {
+                vec![
+                    ("kind", Stream::Read.name().into()),
+                    ("bytes", number(bytes)),
+                    ("duration_s", number(seconds)),
+                ]
             }
             Work::Collective { op, gpus, elements } => vec![
                 ("op", (*op).into()),
@@ -258,6 +274,15 @@ impl Benchmark {
             Work::Gemm { m, n, k, .. } => 2.0 * *m as f64 * *n as f64 * *k as f64,
             Work::Sustained { size, .. } => 2.0 * (*size as f64).powi(3),
             _ => 0.0,
+        }
+    }
+
+    /// Seconds that a long load keeps going; none for what is measured until it is known.
+    #[must_use]
+    pub fn lasts(&self) -> Option<f64> {
+        match self.work {
+            Work::Sustained { seconds, .. } | Work::SustainedRead { seconds, .. } => Some(seconds as f64),
+            _ => None,
         }
     }
 

@@ -1,8 +1,10 @@
 //! The host's CPU: bandwidth by level of cache and number of threads, matrix products, quantised rows as llama.cpp
 //! multiplies them, and what sharing work out costs.
 
+mod attention;
 mod clock;
 mod kernels;
+mod library;
 mod memory;
 mod product;
 mod suite;
@@ -11,6 +13,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
+use self::attention::{Attention, Heads};
 use self::clock::timed;
 use self::kernels::{Kernels, kernels};
 use self::memory::Memory;
@@ -21,6 +24,8 @@ use crate::machine::Cpu;
 pub const LOCAL_CPU: &str = "local-cpu";
 /// Engine of its samples: kernels that stand in for those of llama.cpp.
 pub const ENGINE: &str = "measured-cpu";
+/// Kernel of its attention samples. Forms of GPU kernels do not hold it: its rates stand in the calibration as figures.
+pub const CPU_ATTENTION: &str = "rows and softmax";
 
 /// The host's CPU as a backend.
 pub struct CpuBackend {
@@ -63,6 +68,23 @@ impl CpuBackend {
             memory: Memory::new(cache, cpu.available_memory_bytes),
         })
     }
+}
+
+/// Attention of so many requests, queries, keys, heads, KV heads and width; none for sizes that the loops do not take.
+fn attention<'a>(
+    sizes: [u64; 6],
+    memory: &'a mut Memory,
+    pool: &'a ThreadPool,
+    (kernels, threads): (Kernels, usize),
+) -> Option<Box<dyn Prepared + 'a>> {
+    let mut numbers = [0; 6];
+    for (number, size) in numbers.iter_mut().zip(sizes) {
+        *number = usize::try_from(size).ok()?;
+    }
+    let [batch, queries, keys, heads, kv_heads, width] = numbers;
+    let shape = Heads { batch, queries, keys, heads, kv_heads, width }.fit()?;
+    memory.fill("float16", 2 * shape.cache())?;
+    Some(Box::new(Attention::new(&memory.halves, pool, kernels, shape, threads)))
 }
 
 fn facts(cpu: &Cpu, threads: usize, cache: u64, kernels: &str) -> DeviceFacts {
@@ -113,9 +135,19 @@ impl Backend for CpuBackend {
                 let shape = product::shape([m, n, k], threads)
                     .ok_or_else(|| unsupported("sizes must divide by 64"))?;
                 self.memory
-                    .fill(dtype, shape)
+                    .fill(dtype, shape.n * shape.k)
                     .ok_or_else(|| unsupported("no such data type on a CPU here"))?;
                 Box::new(product::Product::new(&self.memory, pool, kernels, dtype, shape))
+            }
+            Work::DecodeAttention { batch, context, heads, kv_heads, head_dim, .. } => {
+                let shape = [batch, 1, context, heads, kv_heads, head_dim];
+                attention(shape, &mut self.memory, pool, (kernels, threads))
+                    .ok_or_else(|| unsupported("sizes must divide by 64"))?
+            }
+            Work::PrefillAttention { batch, tokens, heads, kv_heads, head_dim, .. } => {
+                let shape = [batch, tokens, tokens, heads, kv_heads, head_dim];
+                attention(shape, &mut self.memory, pool, (kernels, threads))
+                    .ok_or_else(|| unsupported("sizes must divide by 64"))?
             }
             _ => return Err(unsupported("not on a CPU")),
         })
@@ -148,6 +180,19 @@ mod tests {
     fn every_kind_of_benchmark_runs() {
         let mut backend = CpuBackend::open(Some(1)).unwrap();
         let gemm = |m, dtype| Work::Gemm { m, n: 128, k: 128, dtype, kernel: "x" };
+        let (heads, kv_heads, head_dim, kernel) = (4, 2, 64, "x");
+        let dtype = "float16";
+        let decode = |context| Work::DecodeAttention {
+            batch: 1,
+            context,
+            heads,
+            kv_heads,
+            head_dim,
+            kv_dtype: dtype,
+            kernel,
+        };
+        let prefill =
+            |tokens| Work::PrefillAttention { batch: 1, tokens, heads, kv_heads, head_dim, dtype, kernel };
         let all = [
             Work::Launch { graph: false },
             Work::Stream { kind: Stream::Read, bytes: 1 << 16, threads: 1 },
@@ -158,6 +203,8 @@ mod tests {
             gemm(8, "float16"),
             gemm(1, "q8_0"),
             gemm(8, "q8_0"),
+            decode(128),
+            prefill(64),
         ];
         for work in all {
             let benchmark = Benchmark::from(work);

@@ -47,6 +47,9 @@ pub struct DeviceFacts {
     /// Power limit in watts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_limit_w: Option<f64>,
+    /// Power drawn before anything ran, in watts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_power_w: Option<f64>,
     /// Error correction of the memory is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ecc: Option<bool>,

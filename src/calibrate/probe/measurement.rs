@@ -2,6 +2,9 @@
 
 use super::{Benchmark, Summary, Telemetry};
 
+/// The rule's name where none decided.
+pub const INTERRUPTED: &str = "interrupted";
+
 /// How measuring ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {

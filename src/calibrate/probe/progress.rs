@@ -1,7 +1,7 @@
 //! Samples of one benchmark over its visits.
 
 use super::{
-    Benchmark, Ending, History, Measurement, Sample, StoppingRule, Telemetry, Verdict, Work, summarise,
+    Benchmark, Ending, History, INTERRUPTED, Measurement, Sample, StoppingRule, Telemetry, Verdict, summarise,
 };
 
 /// Fewest undisturbed samples that make a figure.
@@ -32,7 +32,7 @@ impl Progress {
     /// A long load is taken as it comes: what heat and power leave of it is what was asked for.
     pub fn add(&mut self, benchmark: &Benchmark, sample: &Sample, spent: f64) {
         self.history.spent += spent;
-        let sustained = matches!(benchmark.work, Work::Sustained { .. });
+        let sustained = benchmark.lasts().is_some();
         if sample.telemetry.slowed() {
             self.slowed += 1;
         }
@@ -67,16 +67,13 @@ impl Progress {
     /// The figure so far: of undisturbed samples, and of disturbed ones too where there are hardly any others, which
     /// then has not converged; the second half of a long load. None where every sample was slowed down.
     pub fn measurement(&self, benchmark: &Benchmark) -> Option<Measurement> {
-        let half = match benchmark.work {
-            Work::Sustained { .. } => self.history.times.len() / 2,
-            _ => 0,
-        };
+        let half = if benchmark.lasts().is_some() { self.history.times.len() / 2 } else { 0 };
         let mut times: Vec<f64> = self.history.times.iter().skip(half).copied().collect();
         let few = times.len() < FEWEST;
         if few {
             times.extend(&self.disturbed);
         }
-        let ending = self.ending.unwrap_or(Ending { rule: "interrupted", converged: false });
+        let ending = self.ending.unwrap_or(Ending { rule: INTERRUPTED, converged: false });
         Some(Measurement {
             benchmark: benchmark.clone(),
             summary: summarise(&times)?,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::progress::Progress;
-use super::{Backend, Benchmark, Measurement, Prepared, ProbeError, Sample, Settings, Work};
+use super::{Backend, Benchmark, Measurement, Prepared, ProbeError, Sample, Settings};
 
 /// Shortest sample in seconds: shorter ones are of the clock's resolution and the launch.
 const SHORTEST_SAMPLE: f64 = 200e-6;
@@ -133,9 +133,8 @@ impl<'a> Runner<'a> {
     /// Indices in random order, every benchmark once a visit; long loads once and at the end, when their heat harms no
     /// other.
     fn order(&self, benchmarks: &[Benchmark]) -> Vec<usize> {
-        let sustained =
-            |i: &usize| benchmarks.get(*i).is_some_and(|b| matches!(b.work, Work::Sustained { .. }));
-        let (long, short): (Vec<usize>, Vec<usize>) = (0..benchmarks.len()).partition(sustained);
+        let lasting = |i: &usize| benchmarks.get(*i).is_some_and(|b| b.lasts().is_some());
+        let (long, short): (Vec<usize>, Vec<usize>) = (0..benchmarks.len()).partition(lasting);
         let mut random = fastrand::Rng::with_seed(self.settings.seed);
         let mut order = vec![];
         for _ in 0..self.settings.visits.max(1) {
@@ -150,10 +149,7 @@ impl<'a> Runner<'a> {
     /// The time of a visit: an even part of the benchmark's, and within its share of the budget.
     fn allowance(&self, benchmark: &Benchmark, own: &Progress, share: Option<f64>, last: bool) -> Allowance {
         let visits = self.settings.visits.max(1) as f64;
-        let longest = match benchmark.work {
-            Work::Sustained { seconds, .. } => seconds as f64,
-            _ => self.settings.most_seconds,
-        };
+        let longest = benchmark.lasts().unwrap_or(self.settings.most_seconds);
         let spent = own.history.spent;
         let this = share.unwrap_or(f64::INFINITY).min(longest / visits).max(SHORTEST_SAMPLE);
         match (last, share) {

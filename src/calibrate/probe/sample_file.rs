@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DeviceFacts, Measurement};
+use super::{DeviceFacts, INTERRUPTED, Measurement};
 use crate::spec::SpecError;
 
 /// Columns of shapes, of all operators.
@@ -81,10 +81,11 @@ impl SampleFile {
         self.rows.push(row(measurement));
     }
 
-    /// Labels of the benchmarks that it holds.
+    /// Labels of the benchmarks that it holds, without those that were stopped half-way.
     #[must_use]
     pub fn known(&self) -> BTreeSet<String> {
-        self.rows.iter().map(label).collect()
+        let half_way = |row: &&BTreeMap<String, String>| row.get("rule").is_some_and(|r| r == INTERRUPTED);
+        self.rows.iter().filter(|row| !half_way(row)).map(label).collect()
     }
 
     /// Reads a samples file.

@@ -1,6 +1,6 @@
 //! How to measure.
 
-use super::{Benchmark, Cap, Class, Duration, Precise, StableNoise, StoppingRule, Work};
+use super::{Benchmark, Cap, Class, Duration, Precise, StableNoise, StoppingRule};
 
 /// What to measure, how long and how well.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,8 +66,8 @@ impl Settings {
     /// The rules for a benchmark that may take `most` seconds, the first that decides ends it.
     #[must_use]
     pub fn rules(&self, benchmark: &Benchmark, most: f64) -> Vec<Box<dyn StoppingRule>> {
-        if let Work::Sustained { seconds, .. } = benchmark.work {
-            return vec![Box::new(Duration { seconds: (seconds as f64).min(most) })];
+        if let Some(seconds) = benchmark.lasts() {
+            return vec![Box::new(Duration { seconds: seconds.min(most) })];
         }
         let seconds = self.least_seconds.min(most);
         let (noise, window) = (5.0 * self.noise, 24);

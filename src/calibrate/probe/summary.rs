@@ -1,12 +1,14 @@
 //! What a samples file says of the device beside the classes that are fitted, and the accelerator that an unknown device
 //! is.
 
+use statrs::statistics::{Data, OrderStatistics};
 use std::collections::BTreeMap;
 
+use super::cpu::CPU_ATTENTION;
 use super::{Origin, SampleFile};
 use crate::spec::accelerator::{Sourced, Status};
 use crate::spec::{Accelerator, DataType, SpecError};
-use crate::time::measured::{BestProduct, Measured, Sustained};
+use crate::time::measured::{BestProduct, Energy, Measured, Sustained};
 
 type Row = BTreeMap<String, String>;
 
@@ -49,7 +51,9 @@ pub fn measured(samples: &SampleFile) -> Measured {
             *best = BestProduct { flops_per_s, shape: [m, n, k] };
         }
     }
-    found.sustained = of(samples, "sustained").next().and_then(|(row, seconds)| {
+    found.attention_flops_per_s = attention(samples);
+    let products = of(samples, "sustained").filter(|(row, _)| row.contains_key("m"));
+    found.sustained = products.into_iter().next().and_then(|(row, seconds)| {
         Some(Sustained {
             dtype: text(row, "dtype").into(),
             flops_per_s: 2.0 * number(row, "m")?.powi(3) / seconds,
@@ -57,8 +61,46 @@ pub fn measured(samples: &SampleFile) -> Measured {
             clock_mhz: number(row, "clock_mhz"),
         })
     });
+    found.energy = found.sustained.as_ref().and_then(|product| energy(samples, product));
     found.not_converged = samples.rows.iter().filter(|r| text(r, "converged") == "false").count();
     found
+}
+
+/// Two equations for two unknowns: the product moves bytes too, M = N = K of 16 bit three times a product. None where power
+/// was not told, or where the device drew no more than idle, as one that does not tell the truth.
+fn energy(samples: &SampleFile, product: &Sustained) -> Option<Energy> {
+    let idle_w = samples.origin.device.idle_power_w?;
+    let row = |column: &str| of(samples, "sustained").find(|(row, _)| row.contains_key(column));
+    let (read, seconds) = row("bytes")?;
+    let bytes_per_s = number(read, "bytes")? / seconds;
+    let joules_per_byte = (number(read, "power_w")? - idle_w) / bytes_per_s;
+    let (row, seconds) = row("m")?;
+    let moved = 3.0 * 2.0 * number(row, "m")?.powi(2) / seconds;
+    let computing = product.power_w? - idle_w - joules_per_byte * moved;
+    let joules_per_flop = computing / product.flops_per_s;
+    (joules_per_byte > 0.0 && joules_per_flop > 0.0).then_some(Energy {
+        idle_w,
+        joules_per_flop,
+        joules_per_byte,
+    })
+}
+
+/// Rates of attention that computes, by phase: the median over its shapes.
+fn attention(samples: &SampleFile) -> BTreeMap<String, f64> {
+    let mut rates: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (operator, phase) in [("decode_attention", "decode"), ("prefill_attention", "prefill")] {
+        for (row, seconds) in of(samples, operator).filter(|(r, _)| text(r, "kernel") == CPU_ATTENTION) {
+            let columns = ["batch", "n_heads", "head_dim"].map(|c| number(row, c));
+            let [Some(batch), Some(heads), Some(width)] = columns else { continue };
+            let pairs = match phase {
+                "decode" => number(row, "step").map(|past| past + 1.0),
+                _ => number(row, "isl").map(|tokens| tokens * (tokens + 1.0) / 2.0),
+            };
+            let flops = 4.0 * batch * heads * width * pairs.unwrap_or(0.0);
+            rates.entry(phase.to_owned()).or_default().push(flops / seconds);
+        }
+    }
+    rates.into_iter().map(|(phase, rates)| (phase, Data::new(rates).median())).collect()
 }
 
 /// The device as an accelerator, for one that no catalog has: its peaks are the best that was measured.

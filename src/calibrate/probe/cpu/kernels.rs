@@ -1,9 +1,13 @@
-//! Inner loops of the CPU benchmarks: those that the `gemm` crate does not have. Row products go the way of llama.cpp's
-//! `vec_dot`: f16 × f16 widened to f32, and Q8_0 blocks of 32 signed bytes with one f16 scale, multiplied as integers.
+//! Inner loops of the CPU benchmarks: those of llama.cpp, whose times they stand in for, because no maintained crate has them.
+//! Row products go the way of `vec_dot`: f16 × f16 widened to f32, and Q8_0 blocks of 32 signed bytes with one f16 scale,
+//! multiplied as integers. Products of several rows go in tiles of four rows by four columns, as its `sgemm.cpp` does
+//! (llamafile's tinyBLAS), attention row by row with a softmax of its own.
 //!
-//! Unsafe is calling a function compiled for instructions that were just looked up, and unaligned loads from slices
-//! whose length the loop keeps to.
+//! Unsafe is calling a function compiled for instructions that were just looked up.
 #![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 /// A block of GGUF's Q8_0: 32 values q·d.
 #[derive(Debug, Clone, Copy)]
@@ -62,10 +66,59 @@ fn dot_block(a: &Block, b: &Block) -> f32 {
     half(a.scale) * half(b.scale) * sum as f32
 }
 
-/// Products of four rows with two columns.
-pub(super) type Tile = [[f32; 2]; 4];
+/// Largest value of 32 over 127 is the scale; ties away from zero. As llama.cpp's `quantize_row_q8_0`.
+#[inline(always)]
+fn quantise_lanes(from: &[f32], to: &mut [Block]) {
+    for (values, block) in from.chunks_exact(32).zip(to) {
+        let most = values.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+        let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
+        block.scale = gemm::f16::from_f32(most / 127.0).to_bits();
+        for (value, q) in values.iter().zip(&mut block.values) {
+            let scaled = value * inverse;
+            #[allow(clippy::cast_possible_truncation)] // at most 127
+            let whole = (scaled + 0.5_f32.copysign(scaled)) as i32 as i8;
+            *q = whole;
+        }
+    }
+}
 
-/// Functions for the instructions of this processor.
+/// e^x for x ≤ 0 in f32, relative error below 1e-5 and what it is at −87 below: 2^(x·log₂ e) as a whole power and a polynomial of the rest r,
+/// |r| ≤ ½, by the series of e^(r·ln 2) to the sixth power.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    let scaled = x.max(-87.0) * std::f32::consts::LOG2_E;
+    // 1.5·2²³: adding it leaves the nearest whole number in the low bits
+    let shifted = scaled + 12_582_912.0;
+    let t = (scaled - (shifted - 12_582_912.0)) * std::f32::consts::LN_2;
+    let series =
+        1.0 + t * (1.0 + t * (0.5 + t * (1.0 / 6.0 + t * (1.0 / 24.0 + t * (1.0 / 120.0 + t / 720.0)))));
+    f32::from_bits(series.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
+/// Softmax of scores scaled by `by`, without its division: what is multiplied by it is divided at the end.
+#[inline(always)]
+fn softmax_lanes(scores: &mut [f32], by: f32) -> f32 {
+    let mut most = [f32::NEG_INFINITY; 16];
+    for chunk in scores.chunks_exact(16) {
+        for (most, score) in most.iter_mut().zip(chunk) {
+            *most = most.max(*score);
+        }
+    }
+    let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let mut sums = [0.0_f32; 16];
+    for chunk in scores.chunks_exact_mut(16) {
+        for (sum, score) in sums.iter_mut().zip(chunk) {
+            *score = exp((*score - most) * by);
+            *sum += *score;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Products of four rows with up to four columns, by row.
+pub(super) type Tile = [[f32; 4]; 4];
+
+/// Functions for the instructions of this processor. Lengths are multiples of 32.
 #[derive(Clone, Copy)]
 pub(super) struct Kernels {
     /// Sum of an array: reads it.
@@ -74,20 +127,32 @@ pub(super) struct Kernels {
     pub triad: fn(&mut [f32], &[f32], &[f32], f32),
     /// Σ aᵢ·bᵢ of f16 values.
     pub dot_half: fn(&[u16], &[u16]) -> f32,
-    /// Products of four rows of blocks with `N` columns of blocks, as a tile: rows are given one after another.
-    pub tile: fn(&[Block], &[Block], usize, &mut Tile),
     /// Product of a row of blocks with a column of blocks.
     pub dot_blocks: fn(&[Block], &[Block]) -> f32,
+    /// Products of four rows of so many f16 values with two or four columns, given one after another.
+    pub tile_half: fn(&[u16], &[u16], usize, &mut Tile),
+    /// The same of blocks.
+    pub tile_blocks: fn(&[Block], &[Block], usize, &mut Tile),
+    /// f32 → Q8_0.
+    pub quantise: fn(&[f32], &mut [Block]),
+    /// f32 → f16.
+    pub narrow: fn(&[f32], &mut [u16]),
+    /// Scores → their exponentials, and the sum of these.
+    pub softmax: fn(&mut [f32], f32) -> f32,
     /// Which instructions.
     pub name: &'static str,
 }
 
-fn tile_plain(rows: &[Block], columns: &[Block], blocks: usize, out: &mut Tile) {
-    for (row, sums) in rows.chunks_exact(blocks).zip(out.iter_mut()) {
-        for (column, sum) in columns.chunks_exact(blocks).zip(sums.iter_mut()) {
-            *sum = row.iter().zip(column).map(|(a, b)| dot_block(a, b)).sum();
+fn tile_plain<T>(rows: &[T], columns: &[T], length: usize, out: &mut Tile, dot: impl Fn(&[T], &[T]) -> f32) {
+    for (row, sums) in rows.chunks_exact(length).zip(out.iter_mut()) {
+        for (column, sum) in columns.chunks_exact(length).zip(sums.iter_mut()) {
+            *sum = dot(row, column);
         }
     }
+}
+
+fn dot_blocks_plain(a: &[Block], b: &[Block]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| dot_block(a, b)).sum()
 }
 
 /// What every processor can.
@@ -95,8 +160,18 @@ const PLAIN: Kernels = Kernels {
     sum: |data| sum_lanes(data),
     triad: |a, b, c, s| triad_lanes(a, b, c, s),
     dot_half: |a, b| dot_half_lanes(a, b),
-    tile: tile_plain,
-    dot_blocks: |a, b| a.iter().zip(b).map(|(a, b)| dot_block(a, b)).sum(),
+    dot_blocks: dot_blocks_plain,
+    tile_half: |rows, columns, length, out| {
+        tile_plain(rows, columns, length, out, dot_half_lanes);
+    },
+    tile_blocks: |rows, columns, length, out| tile_plain(rows, columns, length, out, dot_blocks_plain),
+    quantise: |from, to| quantise_lanes(from, to),
+    narrow: |from, to| {
+        for (from, to) in from.iter().zip(to) {
+            *to = gemm::f16::from_f32(*from).to_bits();
+        }
+    },
+    softmax: |scores, by| softmax_lanes(scores, by),
     name: "portable",
 };
 
@@ -107,7 +182,8 @@ pub(super) fn kernels() -> Kernels {
         let avx2 = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        let vnni = is_x86_feature_detected!("avx512vnni")
+        let vnni = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vnni")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512bw");
         if avx2 && vnni {
@@ -118,203 +194,6 @@ pub(super) fn kernels() -> Kernels {
         }
     }
     PLAIN
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{Block, Kernels, Tile, sum_lanes, triad_lanes};
-    use std::arch::x86_64::{
-        __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32,
-        _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_ps, _mm256_castps256_ps128,
-        _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_dpbusd_epi32, _mm256_extractf128_ps, _mm256_fmadd_ps,
-        _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_ps,
-        _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8,
-    };
-
-    macro_rules! set {
-        ($name:ident, $module:ident, $label:literal, $features:literal, $multiply:expr) => {
-            /// The same loops compiled for these instructions.
-            pub(super) const $name: Kernels = Kernels {
-                // SAFETY: `kernels` hands this set out only where the features were found
-                sum: |data| unsafe { $module::sum(data) },
-                // SAFETY: as above
-                triad: |a, b, c, s| unsafe { $module::triad(a, b, c, s) },
-                // SAFETY: as above
-                dot_half: |a, b| unsafe { $module::dot_half(a, b) },
-                // SAFETY: as above
-                tile: |rows, columns, blocks, out| unsafe { $module::tile(rows, columns, blocks, out) },
-                // SAFETY: as above
-                dot_blocks: |a, b| unsafe { $module::dot_blocks(a, b) },
-                name: $label,
-            };
-
-            mod $module {
-                use super::*;
-
-                #[target_feature(enable = $features)]
-                pub(super) fn sum(data: &[f32]) -> f32 {
-                    sum_lanes(data)
-                }
-
-                #[target_feature(enable = $features)]
-                pub(super) fn triad(a: &mut [f32], b: &[f32], c: &[f32], s: f32) {
-                    triad_lanes(a, b, c, s);
-                }
-
-                #[target_feature(enable = $features)]
-                pub(super) fn dot_half(a: &[u16], b: &[u16]) -> f32 {
-                    let mut sums = [_mm256_setzero_ps(); 4];
-                    for (a, b) in a.chunks_exact(32).zip(b.chunks_exact(32)) {
-                        for (i, sum) in sums.iter_mut().enumerate() {
-                            *sum =
-                                _mm256_fmadd_ps(wide(&a[8 * i..8 * i + 8]), wide(&b[8 * i..8 * i + 8]), *sum);
-                        }
-                    }
-                    let [a, b, c, d] = sums;
-                    total(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d)))
-                }
-
-                #[target_feature(enable = $features)]
-                fn wide(halves: &[u16]) -> __m256 {
-                    assert!(halves.len() >= 8);
-                    // SAFETY: eight halves are 16 bytes, and the load need not be aligned
-                    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) })
-                }
-
-                #[target_feature(enable = $features)]
-                fn bytes(block: &Block) -> __m256i {
-                    // SAFETY: a block holds 32 bytes, and the load need not be aligned
-                    unsafe { _mm256_loadu_si256(block.values.as_ptr().cast()) }
-                }
-
-                /// Eight partial sums of the products of two blocks: one operand without signs, the other with both.
-                #[target_feature(enable = $features)]
-                fn multiply(a: __m256i, b: __m256i) -> __m256 {
-                    _mm256_cvtepi32_ps($multiply(_mm256_sign_epi8(a, a), _mm256_sign_epi8(b, a)))
-                }
-
-                #[target_feature(enable = $features)]
-                pub(super) fn dot_blocks(a: &[Block], b: &[Block]) -> f32 {
-                    let mut sum = _mm256_setzero_ps();
-                    for (a, b) in a.iter().zip(b) {
-                        let scale = _mm256_set1_ps(scale(a) * scale(b));
-                        sum = _mm256_fmadd_ps(scale, multiply(bytes(a), bytes(b)), sum);
-                    }
-                    total(sum)
-                }
-
-                #[target_feature(enable = $features)]
-                fn scale(block: &Block) -> f32 {
-                    _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(block.scale))))
-                }
-
-                #[target_feature(enable = $features)]
-                pub(super) fn tile(rows: &[Block], columns: &[Block], blocks: usize, out: &mut Tile) {
-                    let (rows, columns) = (&rows[..4 * blocks], &columns[..2 * blocks]);
-                    let mut sums = [[_mm256_setzero_ps(); 2]; 4];
-                    for i in 0..blocks {
-                        let column = [&columns[i], &columns[blocks + i]];
-                        let (values, scales) = (column.map(|c| bytes(c)), column.map(|c| scale(c)));
-                        for (r, sums) in sums.iter_mut().enumerate() {
-                            let row = &rows[r * blocks + i];
-                            let (own, by) = (bytes(row), scale(row));
-                            for (sum, (value, scale)) in sums.iter_mut().zip(values.iter().zip(scales)) {
-                                *sum =
-                                    _mm256_fmadd_ps(_mm256_set1_ps(by * scale), multiply(own, *value), *sum);
-                            }
-                        }
-                    }
-                    for (out, sums) in out.iter_mut().zip(sums) {
-                        *out = sums.map(|s| total(s));
-                    }
-                }
-
-                #[target_feature(enable = $features)]
-                fn total(sum: __m256) -> f32 {
-                    let four = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
-                    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-                    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
-                }
-            }
-        };
-    }
-
-    set!(AVX2, avx2, "AVX2", "avx2,fma,f16c", |a, b| {
-        _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1))
-    });
-    set!(VNNI, vnni, "AVX-512 VNNI", "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni", |a, b| {
-        _mm256_dpbusd_epi32(_mm256_setzero_si256(), a, b)
-    });
-}
-
-/// A product of M × K activations by N rows of K weights, all in rows one after another.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
-    pub threads: usize,
-}
-
-/// `out` = `activations` · `weights`ᵀ in f32 by the crate `gemm`.
-pub(super) fn multiply_floats(shape: Shape, activations: &[f32], weights: &[f32], out: &mut [f32]) {
-    multiply(shape, activations, weights, out, [0.0, 1.0]);
-}
-
-/// The same in f16, given as bits.
-pub(super) fn multiply_halves(shape: Shape, activations: &[u16], weights: &[u16], out: &mut [u16]) {
-    let [m, n, k] = [shape.m, shape.n, shape.k];
-    assert!(activations.len() >= m * k && weights.len() >= n * k && out.len() >= m * n);
-    // SAFETY: f16 is its bits, and the lengths were just checked
-    unsafe {
-        product(
-            shape,
-            activations.as_ptr().cast(),
-            weights.as_ptr().cast(),
-            out.as_mut_ptr().cast(),
-            [gemm::f16::ZERO, gemm::f16::ONE],
-        );
-    }
-}
-
-fn multiply<T: 'static>(shape: Shape, activations: &[T], weights: &[T], out: &mut [T], zero_one: [T; 2]) {
-    let [m, n, k] = [shape.m, shape.n, shape.k];
-    assert!(activations.len() >= m * k && weights.len() >= n * k && out.len() >= m * n);
-    // SAFETY: the lengths were just checked
-    unsafe { product(shape, activations.as_ptr(), weights.as_ptr(), out.as_mut_ptr(), zero_one) }
-}
-
-/// # Safety
-/// The pointers must be valid for M·K, N·K and M·N elements.
-#[allow(clippy::cast_possible_wrap)] // sizes of benchmarks
-unsafe fn product<T: 'static>(shape: Shape, a: *const T, w: *const T, out: *mut T, [zero, one]: [T; 2]) {
-    let Shape { m, n, k, threads } = shape;
-    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
-    let (row, along, wide) = (k as isize, 1, n as isize);
-    // SAFETY: by the caller; strides are those of rows one after another
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out,
-            along,
-            wide,
-            false,
-            a,
-            along,
-            row,
-            w,
-            row,
-            along,
-            zero,
-            one,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
 }
 
 #[cfg(test)]
@@ -331,32 +210,75 @@ mod tests {
     }
 
     #[test]
+    fn exponentials() {
+        for i in 0..1000 {
+            let x = -0.09 * i as f32;
+            let error = (f64::from(exp(x)) - f64::from(x.max(-87.0)).exp()).abs();
+            assert!(error <= 1e-5 * f64::from(x.max(-87.0)).exp(), "{x} {error}");
+        }
+        let mut scores: Vec<f32> = (0..32).map(|i| i as f32 / 8.0).collect();
+        let sum = softmax_lanes(&mut scores, 0.5);
+        let wanted: f32 = (0..32).map(|i| ((i as f32 - 31.0) / 16.0).exp()).sum();
+        assert!((sum / wanted - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn quantised_values_are_near_what_they_were() {
+        let from: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin()).collect();
+        let mut to = vec![Block { scale: 0, values: [0; 32] }; 2];
+        quantise_lanes(&from, &mut to);
+        for (i, value) in from.iter().enumerate() {
+            let back = half(to[i / 32].scale) * f32::from(to[i / 32].values[i % 32]);
+            assert!((back - value).abs() < 0.5 / 127.0 + 1e-3, "{value} {back}");
+        }
+    }
+
+    #[test]
     fn every_set_computes_the_same() {
         let mut random = fastrand::Rng::with_seed(3);
         // 0x2c00..0x3800: 1/16 to 1/2
         let halves: Vec<u16> =
-            (0..256).map(|_| random.u16(0x2c00..0x3800) | (random.u16(..2) << 15)).collect();
-        let blocks: Vec<Block> = (0..48)
+            (0..8 * 64).map(|_| random.u16(0x2c00..0x3800) | (random.u16(..2) << 15)).collect();
+        let blocks: Vec<Block> = (0..64)
             .map(|_| Block {
                 scale: random.u16(0x2000..0x3000),
                 values: std::array::from_fn(|_| random.i8(-127..=127)),
             })
             .collect();
-        let (found, plain) = (kernels(), PLAIN);
-        let close = |a: f32, b: f32| (a - b).abs() <= 1e-3 * b.abs().max(1.0);
-        assert!(close(
-            (found.dot_half)(&halves[..128], &halves[128..]),
-            (plain.dot_half)(&halves[..128], &halves[128..])
-        ));
-        assert!(close(
-            (found.dot_blocks)(&blocks[..8], &blocks[8..16]),
-            (plain.dot_blocks)(&blocks[..8], &blocks[8..16])
-        ));
-        let (mut a, mut b) = ([[0.0; 2]; 4], [[0.0; 2]; 4]);
-        (found.tile)(&blocks[..32], &blocks[32..], 8, &mut a);
-        (plain.tile)(&blocks[..32], &blocks[32..], 8, &mut b);
-        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
-            assert!(close(*a, *b), "{a} {b}");
+        let floats: Vec<f32> = (0..256).map(|_| random.f32() - 0.5).collect();
+        let plain = PLAIN;
+        for found in sets() {
+            let close = |a: f32, b: f32| (a - b).abs() <= 1e-3 * b.abs().max(1.0);
+            let (a, b) = (&halves[..128], &halves[128..256]);
+            assert!(close((found.dot_half)(a, b), (plain.dot_half)(a, b)), "{}", found.name);
+            let (a, b) = (&blocks[..8], &blocks[8..16]);
+            assert!(close((found.dot_blocks)(a, b), (plain.dot_blocks)(a, b)), "{}", found.name);
+            for columns in [2, 4] {
+                let (mut a, mut b) = ([[0.0; 4]; 4], [[0.0; 4]; 4]);
+                (found.tile_blocks)(&blocks[..32], &blocks[32..32 + 8 * columns], 8, &mut a);
+                (plain.tile_blocks)(&blocks[..32], &blocks[32..32 + 8 * columns], 8, &mut b);
+                assert!(a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| close(*a, *b)));
+                let (mut a, mut b) = ([[0.0; 4]; 4], [[0.0; 4]; 4]);
+                (found.tile_half)(&halves[..256], &halves[256..256 + 64 * columns], 64, &mut a);
+                (plain.tile_half)(&halves[..256], &halves[256..256 + 64 * columns], 64, &mut b);
+                assert!(a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| close(*a, *b)));
+            }
+            let (mut a, mut b) = (vec![0; 256], vec![0; 256]);
+            (found.narrow)(&floats, &mut a);
+            (plain.narrow)(&floats, &mut b);
+            assert_eq!(a, b, "{}", found.name);
+            let (mut a, mut b) = (floats.clone(), floats.clone());
+            let sums = [(found.softmax)(&mut a, 0.3), (plain.softmax)(&mut b, 0.3)];
+            assert!(close(sums[0], sums[1]) && a.iter().zip(&b).all(|(a, b)| close(*a, *b)));
         }
+    }
+
+    /// Every set that this processor runs.
+    fn sets() -> Vec<Kernels> {
+        #[cfg(target_arch = "x86_64")]
+        if kernels().name == x86::VNNI.name {
+            return vec![x86::VNNI, x86::AVX2];
+        }
+        vec![kernels()]
     }
 }

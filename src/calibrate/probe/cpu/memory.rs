@@ -4,7 +4,7 @@ use rayon::ThreadPool;
 use std::hint::black_box;
 
 use super::clock::timed;
-use super::kernels::{Block, Kernels, Shape};
+use super::kernels::{Block, Kernels};
 use crate::calibrate::probe::{Prepared, ProbeError, Sample, Stream};
 
 /// Weights in the cache are no weights of a model: this many times its size is gone through in turn.
@@ -33,9 +33,8 @@ impl Memory {
         self.bytes as u64
     }
 
-    /// Makes the weights of a format, at least those of one product; none for an unknown format.
-    pub fn fill(&mut self, dtype: &str, shape: Shape) -> Option<()> {
-        let weights = shape.n * shape.k;
+    /// Makes the weights of a format, at least so many; none for an unknown format.
+    pub fn fill(&mut self, dtype: &str, weights: usize) -> Option<()> {
         let mut random = fastrand::Rng::with_seed(11);
         match dtype {
             "float32" => grow(&mut self.floats, weights.max(self.bytes / 4), || random.f32() - 0.5),

@@ -1,13 +1,23 @@
-//! Matrix products: by the crate `gemm` where it has the format, row by row as llama.cpp does for one token, and in
-//! tiles of four rows and two columns for Q8_0.
+//! Matrix products as llama.cpp makes them: row by row for one token, in tiles for several, activations brought into the
+//! weights' format before each. f32 by the crate `gemm`.
 
 use rayon::ThreadPool;
 use std::hint::black_box;
 
 use super::clock::timed;
-use super::kernels::{Block, Kernels, Shape, multiply_floats, multiply_halves};
+use super::kernels::{Block, Kernels, Tile};
+use super::library::multiply_floats;
 use super::memory::Memory;
 use crate::calibrate::probe::{Prepared, ProbeError, Sample};
+
+/// A product of M × K activations by N rows of K weights, all in rows one after another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub threads: usize,
+}
 
 /// Sizes that the loops take: whole chunks of 64 along K, four rows, an even number of columns or one.
 pub(super) fn shape([m, n, k]: [u64; 3], threads: usize) -> Option<Shape> {
@@ -17,10 +27,14 @@ pub(super) fn shape([m, n, k]: [u64; 3], threads: usize) -> Option<Shape> {
     fits.then_some(Shape { m: size(m)?, n: size(n)?, k: size(k)?, threads })
 }
 
-/// Weights in their format, all of the pool.
+/// Columns of f16 that rows are multiplied with before the next ones, so that they stay in the second-level cache.
+/// tinyBLAS takes 72.
+const COLUMNS: usize = 64;
+
+/// Weights in their format, all of the pool, and the activations in it.
 enum Weights<'a> {
-    Floats(&'a [f32], Vec<f32>, Vec<f32>),
-    Halves(&'a [u16], Vec<u16>, Vec<u16>),
+    Floats(&'a [f32]),
+    Halves(&'a [u16], Vec<u16>),
     Blocks(&'a [Block], Vec<Block>),
 }
 
@@ -30,6 +44,9 @@ pub(super) struct Product<'a> {
     kernels: Kernels,
     shape: Shape,
     weights: Weights<'a>,
+    /// As the layer before leaves them.
+    activations: Vec<f32>,
+    out: Vec<f32>,
     turn: usize,
 }
 
@@ -43,49 +60,49 @@ impl<'a> Product<'a> {
     ) -> Self {
         let (inputs, outputs) = (shape.m * shape.k, shape.m * shape.n);
         let weights = match dtype {
-            "float32" => Weights::Floats(&memory.floats, repeat(&memory.floats, inputs), vec![0.0; outputs]),
-            "float16" => Weights::Halves(&memory.halves, repeat(&memory.halves, inputs), vec![0; outputs]),
-            _ => Weights::Blocks(&memory.blocks, repeat(&memory.blocks, inputs / 32)),
+            "float32" => Weights::Floats(&memory.floats),
+            "float16" => Weights::Halves(&memory.halves, vec![0; inputs]),
+            _ => Weights::Blocks(&memory.blocks, vec![Block { scale: 0, values: [0; 32] }; inputs / 32]),
         };
-        Self { pool, kernels, shape, weights, turn: 0 }
+        let mut random = fastrand::Rng::with_seed(5);
+        let activations = (0..inputs).map(|_| random.f32() - 0.5).collect();
+        Self { pool, kernels, shape, weights, activations, out: vec![0.0; outputs], turn: 0 }
     }
 
     /// One product with the weights of this turn.
     fn run(&mut self) {
-        let (shape, kernels, turn) = (self.shape, self.kernels, self.turn);
+        let Self { pool, kernels, shape, weights, activations, out, turn } = self;
+        let (kernels, shape) = (*kernels, *shape);
         let size = shape.n * shape.k;
-        self.turn += 1;
-        match &mut self.weights {
-            Weights::Floats(all, activations, out) => {
-                multiply_floats(shape, activations, slot(all, size, turn), out);
-                black_box(out.first());
+        *turn += 1;
+        match weights {
+            Weights::Floats(all) => {
+                multiply_floats(shape, activations, slot(all, size, *turn), out);
             }
-            Weights::Halves(all, activations, _) if shape.m == 1 => {
-                let dot = |row: &[u16]| (kernels.dot_half)(row, activations);
-                rows(self.pool, shape, slot(all, size, turn), shape.k, dot);
-            }
-            Weights::Halves(all, activations, out) => {
-                multiply_halves(shape, activations, slot(all, size, turn), out);
-                black_box(out.first());
-            }
-            Weights::Blocks(all, activations) if shape.m == 1 => {
-                let dot = |row: &[Block]| (kernels.dot_blocks)(row, activations);
-                rows(self.pool, shape, slot(all, size / 32, turn), shape.k / 32, dot);
-            }
-            Weights::Blocks(all, activations) => {
-                let blocks = shape.k / 32;
-                let four = |four: &[Block]| {
-                    let mut out = [[0.0; 2]; 4];
-                    let mut sum = 0.0;
-                    for two in activations.chunks_exact(2 * blocks) {
-                        (kernels.tile)(four, two, blocks, &mut out);
-                        sum += out[0][0];
+            Weights::Halves(all, narrow) => {
+                (kernels.narrow)(activations, narrow);
+                let weights = slot(all, size, *turn);
+                shared(pool, shape.threads, weights, shape.k, out, shape.m, |rows, out| {
+                    if shape.m == 1 {
+                        products(rows, narrow, out, kernels.dot_half);
+                    } else {
+                        tiles(rows, narrow, shape.k, COLUMNS, out, kernels.tile_half);
                     }
-                    sum
-                };
-                rows(self.pool, shape, slot(all, size / 32, turn), 4 * blocks, four);
+                });
+            }
+            Weights::Blocks(all, quantised) => {
+                (kernels.quantise)(activations, quantised);
+                let (weights, length) = (slot(all, size / 32, *turn), shape.k / 32);
+                shared(pool, shape.threads, weights, length, out, shape.m, |rows, out| {
+                    if shape.m == 1 {
+                        products(rows, quantised, out, kernels.dot_blocks);
+                    } else {
+                        tiles(rows, quantised, length, usize::MAX, out, kernels.tile_blocks);
+                    }
+                });
             }
         }
+        black_box(out.first());
     }
 }
 
@@ -96,38 +113,91 @@ fn slot<T>(all: &[T], size: usize, turn: usize) -> &[T] {
     black_box(all.get(start..start + size).unwrap_or(all))
 }
 
-/// Goes through rows of `length`, each by `dot`, in even parts on all threads.
-fn rows<T: Sync>(
+/// Shares rows of `length` and their `outputs` each out to the threads in even parts of whole tiles.
+fn shared<T: Sync>(
     pool: &ThreadPool,
-    shape: Shape,
-    all: &[T],
+    threads: usize,
+    rows: &[T],
     length: usize,
-    dot: impl Fn(&[T]) -> f32 + Sync,
+    out: &mut [f32],
+    outputs: usize,
+    part: impl Fn(&[T], &mut [f32]) + Sync,
 ) {
-    let part = |rows: &[T]| black_box(rows.chunks_exact(length).map(&dot).sum::<f32>());
-    if shape.threads <= 1 {
-        part(all);
+    if threads <= 1 {
+        part(rows, out);
         return;
     }
-    let each = (all.len() / length).div_ceil(shape.threads) * length;
-    pool.broadcast(|context| {
-        let start = (context.index() * each).min(all.len());
-        let end = (start + each).min(all.len());
-        part(all.get(start..end).unwrap_or_default())
+    let each = (rows.len() / length).div_ceil(threads).next_multiple_of(4);
+    let part = &part;
+    pool.in_place_scope(|scope| {
+        for (rows, out) in rows.chunks(each * length).zip(out.chunks_mut(each * outputs)) {
+            scope.spawn(move |_| part(rows, out));
+        }
     });
 }
 
-fn repeat<T: Copy>(values: &[T], length: usize) -> Vec<T> {
-    values.iter().copied().cycle().take(length).collect()
+/// Every row with the one column.
+fn products<T>(rows: &[T], column: &[T], out: &mut [f32], dot: fn(&[T], &[T]) -> f32) {
+    for (row, out) in rows.chunks_exact(column.len()).zip(out) {
+        *out = dot(row, column);
+    }
+}
+
+/// Every row with every column in tiles of four by four (by two at the end), so many columns at a time; a row's products
+/// lie side by side.
+pub(super) fn tiles<T>(
+    rows: &[T],
+    columns: &[T],
+    length: usize,
+    at_a_time: usize,
+    out: &mut [f32],
+    tile: fn(&[T], &[T], usize, &mut Tile),
+) {
+    let width = columns.len() / length;
+    let part = at_a_time.min(width);
+    for start in (0..width).step_by(part.max(1)) {
+        let end = (start + part).min(width);
+        for (four, out) in rows.chunks_exact(4 * length).zip(out.chunks_exact_mut(4 * width)) {
+            for at in (start..end).step_by(4) {
+                let last = (at + 4).min(end);
+                let mut found = Tile::default();
+                tile(four, &columns[at * length..last * length], length, &mut found);
+                for (row, out) in found.iter().zip(out.chunks_exact_mut(width)) {
+                    out[at..last].copy_from_slice(&row[..last - at]);
+                }
+            }
+        }
+    }
 }
 
 impl Prepared for Product<'_> {
     fn sample(&mut self, iterations: u64) -> Result<Sample, ProbeError> {
-        let (pool, threads) = (self.pool, self.shape.threads);
-        Ok(timed(iterations, threads, || {
+        Ok(timed(iterations, self.shape.threads, || {
             for _ in 0..iterations {
-                if threads > 1 { pool.install(|| self.run()) } else { self.run() }
+                self.run();
             }
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernels::kernels;
+    use super::*;
+
+    #[test]
+    fn tiles_cover_every_product() {
+        let mut random = fastrand::Rng::with_seed(2);
+        let mut halves = |n: usize| -> Vec<u16> { (0..n).map(|_| random.u16(0x2c00..0x3800)).collect() };
+        let (rows, columns) = (halves(8 * 64), halves(70 * 64));
+        let kernels = kernels();
+        let mut out = vec![0.0; 8 * 70];
+        tiles(&rows, &columns, 64, COLUMNS, &mut out, kernels.tile_half);
+        for (r, row) in rows.chunks_exact(64).enumerate() {
+            for (c, column) in columns.chunks_exact(64).enumerate() {
+                let wanted = (kernels.dot_half)(row, column);
+                assert!((out[r * 70 + c] / wanted - 1.0).abs() < 1e-3, "{r} {c}");
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What is measured on a CPU.
 
+use super::CPU_ATTENTION;
 use crate::calibrate::probe::{Benchmark, Stream, Work};
 
 /// Output and input widths of layers, from small models to 8B, for the whole suite; the first four for the short one.
@@ -51,17 +52,31 @@ pub(super) fn benchmarks(threads: usize, beyond_cache: u64, quick: bool) -> Vec<
                 continue;
             }
             for dtype in ["float16", "q8_0"] {
-                let kernel = match (dtype, m) {
-                    (_, 1) => "row products",
-                    ("q8_0", _) => "tiles",
-                    _ => "gemm",
-                };
+                let kernel = if m == 1 { "row products" } else { "tiles" };
                 all.push(Work::Gemm { m, n: *n, k: *k, dtype, kernel });
             }
         }
     }
     for (m, n, k) in [(64, 1024, 1024), (256, 2048, 768), (512, 1024, 1024)] {
         all.push(Work::Gemm { m, n, k, dtype: "float32", kernel: "gemm" });
+    }
+    let (dtype, kernel) = ("float16", CPU_ATTENTION);
+    for (heads, kv_heads, head_dim) in [(16, 8, 64), (32, 8, 64), (32, 8, 128)] {
+        for context in [512, 2048, 8192].into_iter().step_by(if quick { 2 } else { 1 }) {
+            let kv_dtype = dtype;
+            all.push(Work::DecodeAttention {
+                batch: 1,
+                context,
+                heads,
+                kv_heads,
+                head_dim,
+                kv_dtype,
+                kernel,
+            });
+        }
+        for tokens in [128, 512, 1024].into_iter().take(if quick { 2 } else { 3 }) {
+            all.push(Work::PrefillAttention { batch: 1, tokens, heads, kv_heads, head_dim, dtype, kernel });
+        }
     }
     all.into_iter().map(Benchmark::from).collect()
 }
