@@ -83,31 +83,6 @@ fn samples_become_a_file_that_is_found() {
     assert_eq!(shown["classes"][0]["samples"], class["samples"]);
 }
 
-/// Without a driver nothing is tried: one line, exit code 4, at once.
-#[test]
-fn no_driver_is_said_at_once() {
-    let home = tempfile::tempdir().unwrap();
-    if foretoken(home.path(), &["doctor"]).assert().get_output().status.success() {
-        return; // this machine has one
-    }
-    let mut milliseconds: Vec<f64> = (0..9)
-        .map(|_| {
-            let start = std::time::Instant::now();
-            let assert =
-                foretoken(home.path(), &["calibrate", "--device", "cuda:0"]).assert().code(4).stdout("");
-            let took = 1e3 * start.elapsed().as_secs_f64();
-            let message = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
-            assert_eq!(message.lines().count(), 1, "{message}");
-            took
-        })
-        .collect();
-    // the median: other tests run beside this one
-    milliseconds.sort_by(f64::total_cmp);
-    println!("{milliseconds:?} ms");
-    assert!(milliseconds[4] < 50.0, "{milliseconds:?} ms");
-    foretoken(home.path(), &["calibrate", "--device", "tpu"]).assert().code(2);
-}
-
 /// What a CPU measured is fitted to the same bytes again, found by its name, and answers.
 #[test]
 fn a_measured_cpu_answers() {

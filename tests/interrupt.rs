@@ -50,8 +50,7 @@ fn ctrl_c_keeps_what_was_measured_and_resume_goes_on() {
         calibrate(directory.path(), &["--resume", "cpu.samples.csv", "--budget", "3s"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let second = samples(&file);
-    let whole = |file: &SampleFile| file.known().len();
-    assert!(whole(&second) > whole(&first), "{said}");
+    assert!(second.rows.len() >= first.rows.len() && second.rows != first.rows, "{said}");
     // what was known is as it was: not measured again
     for row in first.rows.iter().filter(|r| r["converged"] == "true") {
         assert!(second.rows.contains(row), "{row:?}");

@@ -79,14 +79,9 @@ impl Energy {
             decode_w_per_gpu,
             electricity_usd_per_million_input_tokens: usd(input),
             electricity_usd_per_million_output_tokens: usd(output),
-            source: match (measured, &accelerator.tdp_w) {
-                (Some(_), _) => "power measured on the device by foretoken calibrate".into(),
-                (None, Some(tdp)) => {
-                    format!(
-                        "upper bound: board power of the datasheet all the time ({}, {})",
-                        tdp.source, tdp.date
-                    )
-                }
+            source: match (measured, board) {
+                (Some(_), _) => "power measured on the device".into(),
+                (None, Some(_)) => "upper bound: the datasheet's board power all the time".into(),
                 (None, None) => return None,
             },
         })

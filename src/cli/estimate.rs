@@ -102,7 +102,7 @@ impl EstimateArgs {
             kv_offload: self.kv_offload,
             cold_start_bytes_per_s: self.cold_start,
             tpot_definition: self.tpot_definition.parse()?,
-speculation: self.speculation.resolve(&context.directories)?,
+            speculation: self.speculation.resolve(&context.directories)?,
             cost: CostInputs {
                 gpu_hour_usd: self.gpu_hour_usd,
                 utilization: self.utilization,

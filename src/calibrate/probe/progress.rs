@@ -22,7 +22,7 @@ pub(super) struct Progress {
     /// Noise when it was last computed, and the number of samples at which it is due again.
     noise: f64,
     due: usize,
-    /// Times of samples that others disturbed, kept in case there are no others.
+    /// CPU times of samples that others disturbed, kept in case there are no others.
     disturbed: Vec<f64>,
 }
 
@@ -43,7 +43,8 @@ impl Progress {
             return;
         }
         if sample.telemetry.contended() {
-            self.disturbed.push(sample.each());
+            // the time that it was given is what it needed, but for what others did to its caches
+            self.disturbed.push(sample.each() * sample.telemetry.cpu_busy.unwrap_or(1.0));
             return;
         }
         self.history.times.push(sample.each());

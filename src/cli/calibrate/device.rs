@@ -83,7 +83,13 @@ pub(super) fn run(device: &str, arguments: &CalibrateArgs, context: &Context) ->
         source: "measured on this machine by `foretoken calibrate`".into(),
         start,
     };
-    fitted(&file, made, context)
+    let samples = place.samples.display().to_string();
+    fitted(&file, made, context).map_err(|error| match error {
+        CliError::Input(e) if outcome.interrupted => CliError::Runtime(format!(
+            "stopped before a calibration could be made ({e}); go on with --resume {samples}"
+        )),
+        other => other,
+    })
 }
 
 /// The backend that a device's name means.

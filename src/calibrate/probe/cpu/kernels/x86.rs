@@ -6,11 +6,12 @@
 use super::{Block, Kernels, Tile, quantise_lanes, softmax_lanes, sum_lanes, triad_lanes};
 use std::arch::x86_64::{
     __m256, __m256i, __m512, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps,
-    _mm_movehl_ps, _mm_set1_epi16, _mm_storeu_si128, _mm256_add_ps, _mm256_castps256_ps128,
+    _mm_movehl_ps, _mm_set1_epi16, _mm_set1_epi64x, _mm_storeu_si128, _mm256_add_ps, _mm256_castps256_ps128,
     _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_dpbusd_epi32, _mm256_extractf128_ps,
     _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_mul_ps, _mm256_set1_epi16, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8,
-    _mm512_add_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_setzero_ps,
+    _mm256_mul_ps, _mm256_permute_ps, _mm256_set1_epi16, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_sign_epi8, _mm512_add_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps,
+    _mm512_setzero_ps,
 };
 
 macro_rules! set {
@@ -121,17 +122,17 @@ macro_rules! set {
             #[inline]
             #[target_feature(enable = $features)]
             fn halves<const C: usize>(rows: &[u16], columns: &[u16], length: usize, out: &mut Tile) {
-                assert!(rows.len() >= 4 * length && columns.len() >= C * length);
+                let (rows, columns) = (some::<4, _>(rows, length), some::<C, _>(columns, length));
                 let mut sums = [[$zero; C]; 4];
                 let mut stack = sums;
                 let mut at = 0;
                 while at + $lanes <= length {
                     let mut own = [$zero; 4];
                     for r in 0..4 {
-                        own[r] = widen(rows, r * length + at);
+                        own[r] = widen(rows[r], at);
                     }
                     for c in 0..C {
-                        let column = widen(columns, c * length + at);
+                        let column = widen(columns[c], at);
                         for r in 0..4 {
                             sums[r][c] = $fused(own[r], column, sums[r][c]);
                             // SAFETY: a place of this function's own
@@ -186,23 +187,33 @@ macro_rules! set {
             #[inline]
             #[target_feature(enable = $features)]
             fn blocks<const C: usize>(rows: &[Block], columns: &[Block], length: usize, out: &mut Tile) {
-                assert!(rows.len() >= 4 * length && columns.len() >= C * length);
+                let (rows, columns) = (some::<4, _>(rows, length), some::<C, _>(columns, length));
                 let mut sums = [[_mm256_setzero_ps(); C]; 4];
                 for i in 0..length {
                     let mut own = [_mm256_setzero_si256(); 4];
                     let mut positive = own;
-                    let mut by = [_mm256_setzero_ps(); 4];
                     for r in 0..4 {
-                        (own[r], by[r]) = (bytes(&rows[r * length + i]), scale(&rows[r * length + i]));
+                        own[r] = bytes(&rows[r][i]);
                         positive[r] = _mm256_sign_epi8(own[r], own[r]);
                     }
+                    // the scales of the four rows, twice, so that a shuffle within halves spreads each
+                    let four = u64::from(rows[0][i].scale)
+                        | u64::from(rows[1][i].scale) << 16
+                        | u64::from(rows[2][i].scale) << 32
+                        | u64::from(rows[3][i].scale) << 48;
+                    let by = _mm256_cvtph_ps(_mm_set1_epi64x(four.cast_signed()));
                     for c in 0..C {
-                        let (column, times) =
-                            (bytes(&columns[c * length + i]), scale(&columns[c * length + i]));
+                        let column = bytes(&columns[c][i]);
+                        let times = _mm256_mul_ps(by, scale(&columns[c][i]));
+                        let spread = [
+                            _mm256_permute_ps::<0x00>(times),
+                            _mm256_permute_ps::<0x55>(times),
+                            _mm256_permute_ps::<0xaa>(times),
+                            _mm256_permute_ps::<0xff>(times),
+                        ];
                         for r in 0..4 {
                             let products = $multiply(positive[r], _mm256_sign_epi8(column, own[r]));
-                            let both = _mm256_mul_ps(by[r], times);
-                            sums[r][c] = _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(products), sums[r][c]);
+                            sums[r][c] = _mm256_fmadd_ps(spread[r], _mm256_cvtepi32_ps(products), sums[r][c]);
                         }
                     }
                 }
@@ -214,6 +225,18 @@ macro_rules! set {
             }
         }
     };
+}
+
+/// So many rows of `length`, which need no checks of bounds then. No closures: compiled for other instructions they would not be inlined.
+#[inline(always)]
+fn some<const C: usize, T>(all: &[T], length: usize) -> [&[T]; C] {
+    let mut rows: [&[T]; C] = [&[]; C];
+    let mut i = 0;
+    while i < C {
+        rows[i] = &all[i * length..][..length];
+        i += 1;
+    }
+    rows
 }
 
 /// Sum of eight floats.
