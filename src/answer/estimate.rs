@@ -21,6 +21,7 @@ use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec,
 use crate::time::Line;
 use crate::work::Overrides;
 use loops::is_alone;
+pub(super) use regime::Course;
 
 pub use estimator::{Counted, Estimator};
 pub use latency::Latency;
@@ -305,8 +306,8 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     let lengths = [workload.input_len as f64, workload.output_len as f64];
     let gpus = deployment.parallelism.accelerators();
     let breakdown = estimator.breakdown(&shown, waves);
-    let (regime, kernel_shares) =
-        regime::regime(question, &estimator, &shown, waves, &latency, simulated.is_some());
+    let course = simulated.as_ref().map_or(Course::Batch, |s| s.course);
+    let (regime, kernel_shares) = regime::regime(question, &estimator, &shown, waves, &latency, course);
     let mut warnings = model.warnings.clone();
     warnings.extend(formats.warnings.iter().cloned());
     warnings.extend(estimator.engine_warning().map(str::to_owned));

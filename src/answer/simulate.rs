@@ -260,7 +260,8 @@ pub fn simulate(
     };
     let rows = if metrics.worked.seconds > 0.0 { mean_rows(metrics) } else { 1.0 };
     let means = [latency.ttft_s.mean, latency.tpot_s.mean, latency.e2e_s.mean];
-    let (intervals, provenance) = fleet.intervals(question, split, &Latency::simulated(metrics), rows, means);
+    let (intervals, provenance) =
+        fleet.intervals(question, split, &Latency::simulated(metrics), rows, outcome, means);
     let speculation = fleet.speculation(question);
     let mut warnings = fleet.warnings();
     warnings.extend(super::estimate::outcome_warnings(outcome, question.workload.load));

@@ -1,7 +1,7 @@
 //! A deployment described for an answer about a loop, whose latencies a simulation gives.
 
 use super::provenance;
-use super::regime::regime;
+use super::regime::{Course, regime};
 use super::{Estimator, Inputs, Latency, Provenance, Question, check_workload, inputs};
 use crate::answer::interval::Regime;
 use crate::memory::MemoryError;
@@ -22,10 +22,11 @@ impl Described {
         question: &Question<'_>,
         latency: &Latency,
         rows: f64,
+        course: Course,
     ) -> (Regime, Provenance) {
         let load = Load::Concurrency(rows.round().max(1.0) as u32);
         let shown = Workload { load, ..question.workload.at_mean() };
-        let (regime, shares) = regime(question, &self.estimator, &shown, 1.0, latency, true);
+        let (regime, shares) = regime(question, &self.estimator, &shown, 1.0, latency, course);
         (regime, provenance::provenance(question, &self.estimator, &shares))
     }
 }

@@ -1,5 +1,6 @@
 //! A closed or open loop, answered by simulation: the same one that `simulate` runs.
 
+use super::regime::Course;
 use super::{Latency, Question, Throughput};
 use crate::answer::Estimator;
 use crate::answer::service::{Service, mean_rows};
@@ -19,6 +20,7 @@ pub(super) struct Simulated {
     pub lengths: [f64; 2],
     pub warnings: Vec<String>,
     pub speculation: Option<SpeculationUse>,
+    pub course: Course,
 }
 
 /// True when requests come one after another or at once: nothing waits for anything else, and the closed
@@ -121,6 +123,7 @@ pub(super) fn simulated(
         ));
     }
     Ok(Simulated {
+        course: Course::of(&outcome),
         speculation: service.speculation(question.options, (mean.input_len + mean.output_len / 2) as f64),
         latency,
         requests_per_s,
@@ -149,6 +152,12 @@ pub(in crate::answer) fn outcome_warnings(outcome: &Outcome, load: Load) -> Vec<
         all.push(format!(
             "the KV pool ran out {} times: requests lost their cache and were computed anew (preemption)",
             outcome.metrics.preemptions
+        ));
+    }
+    if outcome.metrics.preemptions == 0 && Course::of(outcome) == (Course::Loop { kv_limited: true }) {
+        all.push(format!(
+            "the KV pool was full ({:.0} % in use at its peak): requests wait for room, and TTFT hangs on the pool's exact size",
+            100.0 * outcome.peak_occupancy
         ));
     }
     for (reason, count) in &outcome.rejected {

@@ -3,7 +3,7 @@
 use super::measures::usage;
 use super::split::{Disaggregation, LinkUse, PoolUse, SplitQuestion};
 use super::{Demand, KvTier};
-use crate::answer::estimate::{Described, Inputs, Latency, Provenance, Question, described};
+use crate::answer::estimate::{Course, Described, Inputs, Latency, Provenance, Question, described};
 use crate::answer::interval::Intervals;
 use crate::answer::service::Service;
 use crate::answer::speculation::SpeculationUse;
@@ -189,12 +189,13 @@ impl Fleet {
         split: Option<&SplitQuestion<'_>>,
         latency: &Latency,
         rows: f64,
+        outcome: &Outcome,
         [ttft, tpot, e2e]: [f64; 3],
     ) -> (Intervals, Provenance) {
-        let (regime, provenance) = self.first.described.regime(question, latency, rows);
+        let (regime, provenance) = self.first.described.regime(question, latency, rows, Course::of(outcome));
         let first = regime.intervals(ttft, tpot, e2e);
         let (Some((second, ..)), Some(split)) = (&self.second, split) else { return (first, provenance) };
-        let (regime, _) = second.described.regime(&split.decode, latency, rows);
+        let (regime, _) = second.described.regime(&split.decode, latency, rows, Course::of(outcome));
         let second = regime.intervals(ttft, tpot, e2e);
         (
             Intervals { ttft_s: first.ttft_s, tpot_s: second.tpot_s, e2e_s: first.e2e_s.or(second.e2e_s) },

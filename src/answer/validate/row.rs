@@ -307,7 +307,7 @@ fn group_value(column: &str, row: MeasuredRow<'_>, model: &ModelSpec, answer: &E
         "room" => {
             let m = &answer.memory;
             let needed = (answer.inputs.input_len + answer.inputs.output_len)
-                * u64::from(answer.inputs.batch_size.unwrap_or(1))
+                * u64::from(answer.inputs.batch_size.or(answer.inputs.concurrency).unwrap_or(1))
                 / u64::from(answer.inputs.data_parallel_size.max(1));
             match (m.fits, needed <= m.kv_cache_tokens) {
                 (false, _) => "does not fit",
