@@ -7,7 +7,8 @@
 //!
 //! Simulated runs answer a small step with noise (a request more or less in a step), so derivatives are taken over
 //! wider steps there, the search runs on some of the runs and the last iterations on all. A term that they do not
-//! show stays near its start: √(λn)·(ln c − ln c₀) joins the residuals of n values, λ = [`PRIOR`].
+//! show well stays near its start: √(λn)·(ln c − ln c₀) joins the residuals of n values, λ = [`PRIOR`]; an addition
+//! that no run shows at all is none.
 
 use rayon::prelude::*;
 use statrs::statistics::{Data, OrderStatistics};
@@ -164,13 +165,21 @@ impl<P: Predict> Problem<'_, P> {
     fn fit(&self, kept: &[usize], polished: bool) -> EngineTerms {
         let start: Vec<f64> = self.free.iter().map(|t| t.start.ln()).collect();
         if !kept.iter().any(|i| self.runs[*i].simulated) {
-            return self.rounded(&self.descend(Patience::STRICT, start, kept));
+            let u = self.descend(Patience::STRICT, start, kept);
+            return self.rounded(&u, kept);
         }
         let mut u = self.descend(NOISY, start, &sample(kept, SEARCHED));
         if polished && kept.len() > SEARCHED {
             u = self.descend(POLISH, u, kept);
         }
-        self.rounded(&u)
+        self.rounded(&u, kept)
+    }
+
+    /// Whether any of some runs tells this term from none.
+    fn shows(&self, term: &Term, terms: &EngineTerms, kept: &[usize]) -> bool {
+        let mut without = terms.clone();
+        (term.set)(&mut without, 0.0);
+        kept.iter().any(|i| (self.predict)(*i, &without) != (self.predict)(*i, terms))
     }
 
     fn with(&self, u: &[f64]) -> EngineTerms {
@@ -203,13 +212,15 @@ impl<P: Predict> Problem<'_, P> {
         u
     }
 
-    fn rounded(&self, u: &[f64]) -> EngineTerms {
-        let mut terms = self.with(u);
+    /// Terms with four digits; additions that vanish or that no run shows are none.
+    fn rounded(&self, u: &[f64], kept: &[usize]) -> EngineTerms {
+        let fitted = self.with(u);
+        let mut terms = fitted.clone();
         for (t, x) in self.free.iter().zip(u) {
             let [low, high] = t.bounds.map(f64::ln);
             let absent = match t.absent {
                 Absent::Never => false,
-                Absent::Low => *x < low + 0.05,
+                Absent::Low => *x < low + 0.05 || !self.shows(t, &fitted, kept),
                 Absent::High => *x > high - 0.05,
             };
             (t.set)(&mut terms, if absent { 0.0 } else { tidy(x.exp(), 4) });

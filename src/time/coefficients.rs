@@ -52,7 +52,9 @@ impl OperatorClass {
                 _ => Self::GemmWeightOnly,
             },
             Shape::Experts { .. } => Self::Experts,
-            Shape::PrefillAttention { .. } | Shape::Indexer => Self::PrefillAttention,
+            Shape::PrefillAttention { .. } | Shape::SparsePrefill { .. } | Shape::Indexer => {
+                Self::PrefillAttention
+            }
             Shape::DecodeAttention { .. } => Self::DecodeAttention,
             Shape::LatentPrefill { .. } => Self::LatentPrefill,
             Shape::LatentDecode { .. } => Self::LatentDecode,
@@ -131,6 +133,9 @@ pub struct Coefficients {
     recurrent: SoftRoofline,
     elementwise: SoftRoofline,
     pub(super) link: TwoRegime,
+    /// Time of one chunk of a recurrent scan beyond its arithmetic and traffic, in microseconds: the chunks of a
+    /// sequence wait for each other.
+    pub chunk_us: f64,
     /// Time in which the host starts one kernel without CUDA graphs, in microseconds.
     pub host_launch_us: f64,
 }
@@ -251,6 +256,7 @@ impl Coefficients {
             ("link.latency_us", link.latency_us),
             ("link.latency_per_rank_us", link.latency_per_rank_us),
             ("link.second_us", link.second_us),
+            ("chunk_us", self.chunk_us),
             ("host_launch_us", self.host_launch_us),
         ] {
             range(key, value, "[0, 1e6]", (0.0..=1e6).contains(&value))?;
@@ -349,6 +355,7 @@ impl Coefficients {
                 one_shot: 1.0,
                 second_us: 0.0,
             },
+            chunk_us: 0.0,
             host_launch_us: 0.0,
             ..self.clone()
         }

@@ -34,10 +34,17 @@ pub struct EngineTerms {
     /// every row.
     #[serde(default)]
     pub rank_row_us: f64,
-    /// Time per step and layer with routed experts, in microseconds, beyond the calibration's kernels: sorting,
-    /// permuting and summing that a backend of the version does outside its fused kernel.
+    /// Time per step and layer of routed experts in block-scaled 8 bit, in microseconds, beyond the calibration's
+    /// kernels: what a backend of the version does outside the fused kernels of other engines' tables.
     #[serde(default)]
-    pub experts_us: f64,
+    pub block_experts_us: f64,
+    /// Time per routed copy of a token on a rank of the same, in nanoseconds.
+    #[serde(default)]
+    pub block_copy_ns: f64,
+    /// Factor on `prefill_scale` where the tensor cores multiply in 4 bit (Blackwell): kernels of a version that are
+    /// less tuned for the newest chips than those of the tables.
+    #[serde(default = "one")]
+    pub prefill_scale_4bit: f64,
     /// Time per step and layer with a recurrent or sparse mixer, in microseconds, beyond the defaults of its kernels:
     /// no tables are known of them.
     #[serde(default)]
@@ -58,6 +65,10 @@ pub struct EngineTerms {
     /// Where the numbers came from.
     #[serde(skip)]
     pub source: String,
+}
+
+const fn one() -> f64 {
+    1.0
 }
 
 /// How an engine's decode attention over grouped-query caches differs from the calibration's.
@@ -125,7 +136,10 @@ impl EngineTerms {
     /// True when kernels take as long under other terms: only host time differs.
     #[must_use]
     pub fn has_kernels_of(&self, other: &Self) -> bool {
-        self.attention == other.attention && self.collective_us == other.collective_us
+        self.attention == other.attention
+            && self.collective_us == other.collective_us
+            && self.block_experts_us == other.block_experts_us
+            && self.block_copy_ns == other.block_copy_ns
     }
 
     /// Seconds of an operator that takes `seconds` by the calibration.
@@ -133,9 +147,19 @@ impl EngineTerms {
     pub fn kernel_seconds(&self, operator: &Operator, seconds: f64, hardware: &Hardware) -> f64 {
         match operator.shape {
             Shape::DecodeAttention { .. } => self.attention.seconds(operator, seconds, hardware),
+            Shape::Experts { copies, .. } if operator.weights == DataType::Fp8Block => {
+                seconds + 1e-6 * self.block_experts_us + 1e-9 * self.block_copy_ns * copies
+            }
             Shape::Collective { ranks, .. } if ranks > 1 => seconds + 1e-6 * self.collective_us,
             _ => seconds,
         }
+    }
+
+    /// Slowdown of prefill kernels on a device.
+    #[must_use]
+    pub fn prefill_slowdown(&self, hardware: &Hardware) -> f64 {
+        let newest = hardware.peak(DataType::Nvfp4) > 0.0;
+        self.prefill_scale * if newest { self.prefill_scale_4bit } else { 1.0 }
     }
 
     /// Host seconds of a step: t_step + t_row·rows + (t_rank + t_rank_row·rows)·log₂(ranks) + t_ctx·cached tokens.

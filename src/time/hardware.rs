@@ -65,6 +65,15 @@ impl Hardware {
         if self.peak(DataType::Bf16) > 0.0 { DataType::Bf16 } else { DataType::Fp16 }
     }
 
+    /// Query heads that a sparse latent kernel multiplies for so many: whole tiles of 64, of 128 on tensor cores
+    /// that multiply in 4 bit. Source: `required_padding` in SGLang's NSA backend and the padding in vLLM's
+    /// `flashmla_sparse`, which FlashMLA's kernels ask for.
+    #[must_use]
+    pub fn padded_heads(&self, heads: f64) -> f64 {
+        let tile = if self.peak(DataType::Nvfp4) > 0.0 { 128.0 } else { 64.0 };
+        (heads / tile).ceil() * tile
+    }
+
     /// Peak operations per second of a data type; 0 where unknown.
     #[must_use]
     pub fn peak(&self, data_type: DataType) -> f64 {

@@ -137,7 +137,11 @@ impl Device {
         }
         let form = self.coefficients.form(OperatorClass::of(operator));
         let mut bytes = operator.traffic.memory().0;
+        let mut flops = operator.flops.0;
+        let mut waits = 0.0;
         match operator.shape {
+            Shape::SparsePrefill { heads } => flops *= self.hardware.padded_heads(heads) / heads.max(1.0),
+            Shape::Recurrent { chunks, .. } => waits = 1e-6 * self.coefficients.chunk_us * chunks,
             Shape::DecodeAttention { rows, context, kv_heads, window, .. } => {
                 bytes /= self.occupancy(rows, context.min(window), kv_heads);
             }
@@ -145,7 +149,9 @@ impl Device {
             _ => {}
         }
         let [mut fixed, compute, memory, mut total] =
-            form.seconds(operator.flops.0, self.peak(operator.math), bytes, self.hardware.bandwidth);
+            form.seconds(flops, self.peak(operator.math), bytes, self.hardware.bandwidth);
+        fixed += waits;
+        total += waits;
         if operator.shape == Shape::Elementwise && operator.launches > 1.0 {
             // several small kernels, each with its own latency
             total += fixed * (operator.launches - 1.0);

@@ -30,37 +30,36 @@ pub struct StepTimer {
 pub struct Layers {
     /// By their kernels in a prefill step: see [`Layers::of`].
     pub weighted: f64,
-    /// With routed experts.
-    pub routed: f64,
     /// With a recurrent or sparse mixer.
     pub special: f64,
 }
 
 impl Layers {
-    /// Counts the layers of a model. A dense layer weighs 1, one with routed experts 1.5, one with routed experts
-    /// behind a latent or recurrent mixer 2.5: about the ratio of their kernel launches in a prefill step. Source:
-    /// SERVING section 3, where these weights let one floor serve all models.
+    /// Counts the layers of a model. A dense layer weighs 1, one with routed experts 1.5, behind a latent mixer 2.5,
+    /// behind a recurrent one 3.5: about the ratio of their kernel launches in a prefill step. Source: SERVING
+    /// section 3, where such weights let one floor serve all models; the last from Qwen3.5's rows.
     #[must_use]
     pub fn of(model: &ModelSpec) -> Self {
         model.layers.iter().fold(Self::default(), |sum, group| {
             let count = f64::from(group.count);
             let routed = group.feed_forward.experts().0 > 0;
             let mixer = &group.mixer;
-            let many =
-                mixer.state_bytes() > 0 || matches!(mixer, Mixer::Latent { .. } | Mixer::Compressed { .. });
+            let compressed = matches!(mixer, Mixer::Compressed { .. });
+            let recurrent = mixer.state_bytes() > 0 && !compressed;
+            let latent = compressed || matches!(mixer, Mixer::Latent { .. });
             let special = mixer.state_bytes() > 0
                 || matches!(
                     mixer,
                     Mixer::Latent { indexer: Some(_), .. } | Mixer::GroupedQuery { indexer: Some(_), .. }
                 );
-            let weight = match (routed, many) {
-                (true, true) => 2.5,
-                (true, false) => 1.5,
-                (false, _) => 1.0,
+            let weight = match (routed, recurrent, latent) {
+                (true, true, _) => 3.5,
+                (true, _, true) => 2.5,
+                (true, ..) => 1.5,
+                (false, ..) => 1.0,
             };
             Self {
                 weighted: sum.weighted + count * weight,
-                routed: sum.routed + if routed { count } else { 0.0 },
                 special: sum.special + if special { count } else { 0.0 },
             }
         })
@@ -213,6 +212,7 @@ impl StepTimer {
         }
         let launches = operators.iter().map(|o| o.launches * o.repeat).sum();
         let device: f64 = lines.iter().map(|l| l.seconds.0).sum();
+        if std::env::var("DBG").is_ok() && !step.prefill.is_empty() { let l: f64 = launches; eprintln!("launches {l} weighted {} device {device}", self.layers.weighted); }
         let [slowdown, gap, host] = self.engine(step, device, launches);
         for (label, seconds) in
             [("engine_prefill_slowdown", slowdown), ("host_launch_gap", gap), ("engine_step", host)]
@@ -236,17 +236,17 @@ impl StepTimer {
     /// launches, host time per step.
     ///
     /// step = max(s·t, κ·L, launches·t_launch) + t_step + t_row·rows + t_rank·log₂(ranks) + t_ctx·cached
-    /// tokens + t_experts·routed layers + t_mixer·recurrent or sparse layers, with s = 1 and κ = 0 in steps without prefill tokens. Source: SERVING section 3.
+    /// tokens + t_mixer·recurrent or sparse layers, with s = 1 and κ = 0 in steps without prefill tokens. Source: SERVING section 3.
     fn engine(&self, step: &Step<'_>, device: f64, launches: f64) -> [f64; 3] {
         let t = &self.terms;
         let cached = step.decode.iter().map(|d| d.rows * d.context).sum();
         let host = t.host_seconds(step.sampled(), self.tensor_ranks, cached)
-            + 1e-6 * (t.experts_us * self.layers.routed + t.mixer_us * self.layers.special);
+            + 1e-6 * t.mixer_us * self.layers.special;
         if step.prefill.is_empty() {
             let gap = self.device.host_gap(launches, device, self.decode_launch(), t.host_slowdown);
             return [0.0, gap, host];
         }
-        let slowdown = device * (t.prefill_scale - 1.0);
+        let slowdown = device * (t.prefill_slowdown(self.device.hardware()) - 1.0);
         let busy = device + slowdown;
         let floor = 1e-3 * t.prefill_floor_ms * self.layers.weighted - busy;
         let gap = match self.decode_launch() {
@@ -266,11 +266,11 @@ mod tests {
     fn layers_weigh_as_their_kernels() {
         let of = |name| Layers::of(&catalog::model(name, &Directories::default()).unwrap());
         let dense = of("llama-3.1-70b-instruct");
-        assert_eq!((dense.weighted, dense.routed, dense.special), (80.0, 0.0, 0.0));
+        assert_eq!((dense.weighted, dense.special), (80.0, 0.0));
         // 3 dense and 58 routed layers
         let latent = of("deepseek-v3");
-        assert_eq!((latent.weighted, latent.routed, latent.special), (3.0 + 2.5 * 58.0, 58.0, 0.0));
+        assert_eq!((latent.weighted, latent.special), (3.0 + 2.5 * 58.0, 0.0));
         let hybrid = of("qwen3.5-397b-a17b");
-        assert!(hybrid.special > 0.0 && hybrid.special < hybrid.routed);
+        assert_eq!((hybrid.weighted, hybrid.special), (3.5 * 45.0 + 1.5 * 15.0, 45.0));
     }
 }

@@ -265,6 +265,10 @@ impl Latent {
             out,
         );
         let context = chunk.requests * (chunk.past_tokens + chunk.new_tokens);
+        if keep.is_some_and(|keep| chunk.past_tokens + chunk.new_tokens > keep) {
+            out.push(self.sparse_prefill(plan, chunk, keep));
+            return;
+        }
         out.push(Operator {
             shape: Shape::LatentPrefill {
                 requests: chunk.requests,
@@ -284,6 +288,27 @@ impl Latent {
             },
             ..Operator::elementwise("prefill_attention", plan.activation, 0.0, 1.0)
         });
+    }
+
+    /// Beyond the positions that the indexer picks, engines multiply picked entries of the latent cache itself
+    /// (2·h·((r + d_r) + r) a pair; each query gathers its own); up to there they expand as without an indexer.
+    /// The up-projection of keys and values then stands for the absorbed ones, which have as many operations.
+    /// Source: `forward_extend` of SGLang's NSA backend and vLLM's `flashmla_sparse` (both Apache-2.0).
+    fn sparse_prefill(&self, plan: &Plan, chunk: &PrefillChunk, keep: Option<f64>) -> Operator {
+        let latent = self.rank + self.rope;
+        let seen = chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, keep);
+        let queries = chunk.requests * chunk.new_tokens;
+        Operator {
+            shape: Shape::SparsePrefill { heads: self.heads },
+            flops: Flops(2.0 * self.heads * (latent + self.rank) * seen),
+            traffic: Traffic {
+                // what is picked more than once comes out of the last-level cache
+                kv: Bytes((chunk.requests * (chunk.past_tokens + chunk.new_tokens) + queries) * latent * plan.kv_bytes),
+                activations: Bytes(queries * self.heads * (latent + self.rank) * plan.activation.bytes()),
+                ..Traffic::default()
+            },
+            ..Operator::elementwise("prefill_attention", plan.activation, 0.0, 1.0)
+        }
     }
 
     fn decode(&self, plan: &Plan, decode: &DecodeRows, out: &mut Vec<Operator>) {

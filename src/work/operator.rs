@@ -103,6 +103,11 @@ pub enum Shape {
         /// Format of the cache.
         cache: DataType,
     },
+    /// Prefill over the positions of a latent cache that an indexer picked, projections absorbed.
+    SparsePrefill {
+        /// Query heads on this rank, which a kernel pads to its tile of heads.
+        heads: f64,
+    },
     /// Decode over the latent itself.
     LatentDecode {
         /// Requests.
@@ -126,6 +131,8 @@ pub enum Shape {
         tokens: f64,
         /// Sequences.
         sequences: f64,
+        /// Chunks of the longest sequence, which are scanned one after the other.
+        chunks: f64,
     },
     /// Norms, rotary embedding, activation, residual: bandwidth only.
     Elementwise,

@@ -51,11 +51,13 @@ terms! {
     "request_ms" request_ms [0.0, 1e5], [0.1, 1e3], 10.0, Low;
     "prefill_floor_ms" prefill_floor_ms [0.0, 1e3], [1e-3, 50.0], 0.75, Low;
     "prefill_scale" prefill_scale [0.1, 100.0], [0.7, 3.0], 1.1, Never;
+    "prefill_scale_4bit" prefill_scale_4bit [0.1, 100.0], [0.7, 2.0], 1.05, Never;
     "step_us" step_us [0.0, 1e7], [1.0, 5e4], 500.0, Low;
     "row_us" row_us [0.0, 1e6], [0.1, 1e3], 20.0, Low;
     "rank_us" rank_us [0.0, 1e6], [1.0, 1e4], 100.0, Low;
     "rank_row_us" rank_row_us [0.0, 1e5], [0.05, 100.0], 1.0, Low;
-    "experts_us" experts_us [0.0, 1e5], [0.2, 500.0], 3.0, Low;
+    "block_experts_us" block_experts_us [0.0, 1e5], [0.2, 500.0], 30.0, Low;
+    "block_copy_ns" block_copy_ns [0.0, 1e5], [1.0, 2000.0], 100.0, Low;
     "mixer_us" mixer_us [0.0, 1e5], [0.2, 500.0], 3.0, Low;
     "context_ns" context_ns [0.0, 1e6], [0.1, 1e3], 10.0, Low;
     "collective_us" collective_us [0.0, 1e4], [0.1, 200.0], 5.0, Low;
