@@ -212,7 +212,9 @@ impl StepTimer {
         }
         let launches = operators.iter().map(|o| o.launches * o.repeat).sum();
         let device: f64 = lines.iter().map(|l| l.seconds.0).sum();
-        if std::env::var("DBG").is_ok() && !step.prefill.is_empty() { let l: f64 = launches; eprintln!("launches {l} weighted {} device {device}", self.layers.weighted); }
+            let l: f64 = launches;
+            eprintln!("launches {l} weighted {} device {device}", self.layers.weighted);
+        }
         let [slowdown, gap, host] = self.engine(step, device, launches);
         for (label, seconds) in
             [("engine_prefill_slowdown", slowdown), ("host_launch_gap", gap), ("engine_step", host)]

@@ -303,7 +303,11 @@ impl Latent {
             flops: Flops(2.0 * self.heads * (latent + self.rank) * seen),
             traffic: Traffic {
                 // what is picked more than once comes out of the last-level cache
-                kv: Bytes((chunk.requests * (chunk.past_tokens + chunk.new_tokens) + queries) * latent * plan.kv_bytes),
+                kv: Bytes(
+                    (chunk.requests * (chunk.past_tokens + chunk.new_tokens) + queries)
+                        * latent
+                        * plan.kv_bytes,
+                ),
                 activations: Bytes(queries * self.heads * (latent + self.rank) * plan.activation.bytes()),
                 ..Traffic::default()
             },

@@ -6,16 +6,6 @@ use super::routing::Load;
 use crate::spec::model::FeedForward;
 use crate::units::{Bytes, Flops};
 
-/// Experts that at least one of `tokens` tokens is routed to, of `local` held, when every token
-/// picks `top_k` of `experts` uniformly: local·(1 − (1 − k/E)^T).
-///
-/// Real routers are skewed, so fewer experts are hit at small batch than this says.
-#[must_use]
-pub(super) fn active_experts(local: f64, experts: f64, top_k: f64, tokens: f64) -> f64 {
-    let miss = (1.0 - top_k / experts).max(0.0);
-    (local * (1.0 - miss.powf(tokens))).max(local.min(top_k.min(tokens * top_k) * local / experts))
-}
-
 /// Appends the routed experts of one layer and, with data-parallel attention, the exchange of tokens.
 pub(super) fn lower(plan: &Plan, group: &GroupPlan, tokens: f64, out: &mut Vec<Operator>) {
     let FeedForward::Moe { top_k, intermediate_size, gated, .. } = group.feed_forward else { return };
@@ -69,17 +59,4 @@ pub(super) fn lower(plan: &Plan, group: &GroupPlan, tokens: f64, out: &mut Vec<O
         launches: 6.0,
         concurrent: false,
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_token_hits_its_own_experts() {
-        assert!((active_experts(128.0, 128.0, 8.0, 1.0) - 8.0).abs() < 1e-9);
-        // two tokens, 8 of 128 each: 128·(1 − (15/16)²) = 15.5
-        assert!((active_experts(128.0, 128.0, 8.0, 2.0) - 15.5).abs() < 1e-9);
-        assert!((active_experts(16.0, 128.0, 8.0, 1e6) - 16.0).abs() < 1e-9);
-    }
 }

@@ -91,7 +91,7 @@ impl Plan {
                     before: before.to_vec(),
                     after: after.to_vec(),
                     feed_forward_linears,
-                    routing: router(&group.feed_forward, p).map(|r| RoutingTable::new(r, Routing::Uniform)),
+                    routing: router(&group.feed_forward, p).map(|r| RoutingTable::new(r, Routing::SERVED)),
                     elementwise_elements: elements,
                     elementwise_launches: launches,
                 }
