@@ -6,6 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use statrs::distribution::{ContinuousCDF, Normal};
+
 /// Rows of the tiles that grouped products are cut into.
 pub const TILE_ROWS: [f64; 4] = [16.0, 32.0, 64.0, 128.0];
 
@@ -121,7 +123,8 @@ impl Router {
 
     /// Expected load of a rank. With equally popular experts copies are binomial, c ~ B(T, k/E); with gamma-distributed
     /// popularity of shape κ negative binomial of mean m = T·k/E: P(0) = (1 + m/κ)^−κ, P(c+1)/P(c) =
-    /// (c + κ)/(c + 1)·m/(m + κ). Not modelled: that the busiest of several ranks has more.
+    /// (c + κ)/(c + 1)·m/(m + κ). The busiest of R ranks then has z deviations more than their mean, z of
+    /// [`Self::deviations`], on which the others wait; with equal popularity that is left out (below 15 %).
     fn spread(&self, shape: Option<f64>, tokens: u64) -> Load {
         let (local, t) = (self.local(), tokens as f64);
         let share = (f64::from(self.top_k) / f64::from(self.experts.max(1))).min(1.0);
@@ -148,12 +151,29 @@ impl Router {
                 }
             }
         }
-        let copies = local * mean;
-        Load { active: self.active(shape, t), copies, tiles: tiles.map(|x| local * x) }.consistent()
+        let copies = self.copies(shape, t);
+        let busier = copies / (local * mean);
+        Load { active: self.active(shape, t), copies, tiles: tiles.map(|x| local * busier * x) }.consistent()
+    }
+
+    /// Standard deviations by which the largest of R normal values lies above their mean:
+    /// Φ⁻¹((R − 3/8)/(R + 1/4)), Blom, Statistical Estimates and Transformed Beta-Variables, 1958.
+    fn deviations(&self) -> f64 {
+        let ranks = f64::from(self.ranks.max(1));
+        Normal::standard().inverse_cdf((ranks - 0.375) / (ranks + 0.25)).max(0.0)
+    }
+
+    /// Copies on a rank: T·k/R, and on the busiest of ranks with unequally popular experts
+    /// z·√(E_l·(m + m²/κ)) more.
+    fn copies(&self, shape: Option<f64>, tokens: f64) -> f64 {
+        let (local, k) = (self.local(), f64::from(self.top_k));
+        let mean = tokens * k / f64::from(self.experts.max(1));
+        let spread = shape.map_or(0.0, |shape| (local * mean * (1.0 + mean / shape)).sqrt());
+        (local * mean + self.deviations() * spread).min(tokens * k.min(local).max(local * mean / tokens))
     }
 
     /// Experts of a rank that at least one of T tokens picks: (1 − (1 − k/E)^T) of them where all are equally
-    /// popular, else (1 − (1 + T·k/(E·κ))^−κ); one token picks k.
+    /// popular, else p = 1 − (1 + T·k/(E·κ))^−κ, on the busiest rank z·√(E_l·p·(1 − p)) more; one token picks k.
     fn active(&self, shape: Option<f64>, tokens: f64) -> f64 {
         let (local, k) = (self.local(), f64::from(self.top_k));
         let share = k / f64::from(self.experts.max(1));
@@ -161,7 +181,10 @@ impl Router {
             Some(shape) if share < 1.0 => (1.0 + tokens * share / shape).powf(-shape),
             _ => (1.0 - share).max(0.0).powf(tokens),
         };
-        (local * (1.0 - missed)).max(local.min(k.min(tokens * k) * local / f64::from(self.experts.max(1))))
+        let more = shape.map_or(0.0, |_| self.deviations() * (local * missed * (1.0 - missed)).sqrt());
+        (local * (1.0 - missed) + more)
+            .min(local)
+            .max(local.min(k.min(tokens * k) * local / f64::from(self.experts.max(1))))
     }
 
     /// Copies of the first rank's experts when slot j of token i goes to expert i + j·⌈E/k⌉ (mod E); fewer
@@ -333,7 +356,7 @@ impl RoutingTable {
             _ => return load.consistent(),
         };
         load.active = self.router.active(shape, tokens);
-        load.copies = tokens * f64::from(self.router.top_k) / f64::from(self.router.ranks.max(1));
+        load.copies = self.router.copies(shape, tokens);
         load.consistent()
     }
 }
@@ -366,6 +389,9 @@ mod tests {
         // two tokens, 8 of 128 each: 128·(1 − (15/16)²) = 15.5
         assert!((ROUTER.active(None, 2.0) - 15.5).abs() < 1e-9);
         assert!((SPREAD.active(None, 1e6) - 16.0).abs() < 1e-9);
+        // the busiest of 8 ranks of 16: p = 0.8, 12.8 + 1.4236·√(16·0.8·0.2) experts, 64 + 1.4236·√(16·4·5) copies
+        assert!((SPREAD.active(Some(1.0), 64.0) - 15.078).abs() < 2e-3);
+        assert!((SPREAD.copies(Some(1.0), 64.0) - 89.466).abs() < 2e-2);
         // 64 tokens, four copies an expert: 128·(1 − 1/(1 + 4)) = 102.4
         assert!((ROUTER.active(Some(1.0), 64.0) - 102.4).abs() < 1e-9);
         // many shapes are equal popularity
