@@ -120,6 +120,10 @@ fn a_measured_cpu_answers() {
     let with = tpot(run(&estimate));
     let without = tpot(run(&[&estimate[..], &["--no-calibration"]].concat()));
     assert!(with > 0.0 && (with / without - 1.0).abs() > 1e-3, "{with} {without}");
+    // fewer bytes a weight decode faster, also in a format that was not measured
+    let of = |format: &str| tpot(run(&estimate.map(|word| if word == "q8_0" { format } else { word })));
+    let times = ["q4_k_m", "q8_0", "fp16"].map(of);
+    assert!(times[0] < times[1] && times[1] < times[2], "{times:?}");
 }
 
 #[test]

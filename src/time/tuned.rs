@@ -105,7 +105,8 @@ fn gemm_names(weights: DataType, math: DataType) -> &'static [&'static str] {
         (DataType::Int8, DataType::Bf16 | DataType::Fp16) => &["int8_wo"],
         (DataType::Int4, DataType::Bf16 | DataType::Fp16) => &["int4_wo"],
         (DataType::Fp32, DataType::Fp32) => &["float32"],
-        (DataType::Q8_0, DataType::Bf16 | DataType::Fp16) => &["q8_0"],
+        // a CPU's loops over other blocks are q8_0's with less to read; tables of GPUs have neither
+        (w, DataType::Bf16 | DataType::Fp16) if w.is_gguf() => &["q8_0"],
         _ => &[],
     }
 }
