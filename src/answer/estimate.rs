@@ -1,198 +1,39 @@
 //! `estimate`: latency, throughput and cost of one deployment under a static batch or a closed loop.
 
+mod capacity;
 mod estimator;
+mod inputs;
 mod latency;
 mod loop_description;
 mod loops;
 mod provenance;
+mod question;
 mod regime;
 
 use serde::Serialize;
-use std::path::PathBuf;
-use std::str::FromStr;
 
-use super::cost::{Cost, CostInputs};
+use super::cost::Cost;
 use super::energy::Energy;
 use super::interval::Intervals;
-use super::kernels::Kernels;
-use super::speculation::{SpeculationOptions, SpeculationUse, refuse_static};
+use super::speculation::{SpeculationUse, refuse_static};
 use crate::memory::{MemoryError, MemoryReport, occupancy};
-use crate::spec::{Accelerator, Deployment, EngineKind, Formats, Load, ModelSpec, SpecError, Workload};
+use crate::spec::{Formats, Load, SpecError, Workload};
 use crate::time::Line;
-use crate::work::Overrides;
+use capacity::capacity_warning;
+use inputs::{check_workload, inputs, resolve_images};
 use loops::is_alone;
-pub(super) use regime::Course;
 
+pub(super) use capacity::waves;
 pub use estimator::{Counted, Estimator};
+pub use inputs::Inputs;
 pub use latency::Latency;
 pub(super) use loop_description::{Described, described};
 pub(super) use loops::outcome_warnings;
 pub(super) use loops::service as loop_service;
 pub use loops::traffic;
 pub use provenance::{DefaultKernels, Provenance};
-
-/// Images sent with every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Images {
-    /// Images per request.
-    pub count: u32,
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-}
-
-/// How TPOT is printed. The prediction itself is always vLLM's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TpotDefinition {
-    /// (E2E − TTFT) / (N − 1): vLLM, `GenAI-Perf`, `AIPerf`.
-    #[default]
-    Vllm,
-    /// (E2E − TTFT) / N.
-    PerToken,
-    /// E2E / N: the first token included, as LLMPerf's inter-token latency.
-    Inclusive,
-}
-
-impl TpotDefinition {
-    /// All definitions.
-    pub const ALL: [Self; 3] = [Self::Vllm, Self::PerToken, Self::Inclusive];
-
-    /// The name used in flags and output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vllm => "vllm",
-            Self::PerToken => "per-token",
-            Self::Inclusive => "inclusive",
-        }
-    }
-
-    /// The formula, with N generated tokens.
-    #[must_use]
-    pub fn formula(self) -> &'static str {
-        match self {
-            Self::Vllm => "(E2E − TTFT) / (N − 1)",
-            Self::PerToken => "(E2E − TTFT) / N",
-            Self::Inclusive => "E2E / N",
-        }
-    }
-}
-
-impl FromStr for TpotDefinition {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        Self::ALL.into_iter().find(|d| d.name() == text).ok_or_else(|| {
-            SpecError::Usage(format!(
-                "`{text}` is no TPOT definition; use vllm, per-token or inclusive (see `foretoken explain tpot`)"
-            ))
-        })
-    }
-}
-
-/// Everything else that a question may say.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Options {
-    /// Directories of the user's engine terms, which win over the embedded ones.
-    pub engines: Vec<PathBuf>,
-    /// Changes to the model.
-    pub overrides: Overrides,
-    /// Requests at a time that are one request repeated, as some benchmarks send them: they share their experts. 0 and
-    /// 1 where all differ.
-    pub same_requests: u32,
-    /// Images per request.
-    pub images: Option<Images>,
-    /// Round trip to the client in seconds.
-    pub network_rtt_s: f64,
-    /// The cached prefix lies in host memory and crosses the host link first.
-    pub kv_offload: bool,
-    /// Bytes per second at which a cold start reads the weights; none without a cold start.
-    pub cold_start_bytes_per_s: Option<f64>,
-    /// Definition under which TPOT is reported.
-    pub tpot_definition: TpotDefinition,
-    /// Money.
-    pub cost: CostInputs,
-    /// Drafts verified several tokens at a time.
-    pub speculation: Option<SpeculationOptions>,
-}
-
-/// One question.
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// The model.
-    pub model: &'a ModelSpec,
-    /// The accelerator.
-    pub accelerator: &'a Accelerator,
-    /// Engine, parallelism, formats.
-    pub deployment: &'a Deployment,
-    /// Lengths and load.
-    pub workload: &'a Workload,
-    /// Fitted kernel models; none for the family defaults.
-    pub kernels: Option<&'a Kernels>,
-    /// Everything else.
-    pub options: &'a Options,
-}
-
-/// The question as it was understood.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Inputs {
-    /// Model id.
-    pub model: String,
-    /// Accelerator id.
-    pub gpu: String,
-    /// Accelerators in all.
-    pub num_gpus: u32,
-    /// Engine with version.
-    pub engine: String,
-    /// Tensor parallel degree.
-    pub tensor_parallel_size: u32,
-    /// Pipeline parallel degree.
-    pub pipeline_parallel_size: u32,
-    /// Data parallel degree.
-    pub data_parallel_size: u32,
-    /// Expert parallel degree.
-    pub expert_parallel_size: u32,
-    /// Format of the bulk of the weights.
-    pub weight_dtype: String,
-    /// Format of activations between layers.
-    pub activation_dtype: String,
-    /// Format of the KV cache.
-    pub kv_cache_dtype: String,
-    /// Prompt tokens, image tokens included.
-    pub input_len: u64,
-    /// Generated tokens.
-    pub output_len: u64,
-    /// Prompt tokens already cached.
-    pub prefix_len: u64,
-    /// Requests in a static batch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch_size: Option<u32>,
-    /// Requests in flight of a closed loop.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<u32>,
-    /// Requests per second of an open loop.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_rate_per_s: Option<f64>,
-    /// Shape of the gaps of an open loop: 1 is a Poisson process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub burstiness: Option<f64>,
-    /// Requests simulated.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub num_prompts: Option<u64>,
-    /// Shortest length over the nominal one; the lengths above are means.
-    pub length_ratio_min: f64,
-    /// Most tokens in one step.
-    pub max_num_batched_tokens: u32,
-    /// Definition under which TPOT is reported.
-    pub tpot_definition: TpotDefinition,
-    /// What-if changes to the model.
-    pub overrides: Overrides,
-    /// Images per request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub images: Option<Images>,
-}
+pub use question::{Images, Options, Question, TpotDefinition};
+pub(super) use regime::Course;
 
 /// Rates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -364,136 +205,6 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
         latency: reported,
         warnings,
     })
-}
-
-/// In how many waves a static batch decodes: 1 when the KV pool holds it to its end.
-///
-/// A rank holds B_max = min(⌊pool/(I + N)⌋, most sequences) requests of I input and N output tokens to their
-/// end. TensorRT-LLM reserves that and runs W = ⌈B/B_max⌉ waves. vLLM and SGLang start all that have room for
-/// their prompts and preempt the last ones when the pool is full: the first to go has then generated
-/// j₀ = pool/B − I tokens, keeps them (they are recomputed with its prompt) and comes back after N steps, so
-/// that W = ⌈B/B_max⌉ − max(0, j₀)/N. Every wave carries B/W requests: the row-steps are the same as in waves
-/// of uneven size, and step times are near affine in the rows. The recomputation itself is not counted.
-///
-/// llama.cpp and transformers make room for the batch that they are given.
-pub(super) fn waves(workload: &Workload, memory: &MemoryReport, deployment: &Deployment) -> f64 {
-    let preempts = match deployment.engine.kind {
-        EngineKind::Vllm | EngineKind::Sglang => true,
-        EngineKind::Trtllm => false,
-        EngineKind::Llamacpp | EngineKind::Transformers | EngineKind::Ideal => return 1.0,
-    };
-    let Load::StaticBatch(batch) = workload.load else { return 1.0 };
-    let rank = batch.div_ceil(deployment.parallelism.dp.max(1));
-    let tokens = workload.input_len + workload.output_len;
-    let pool = memory.kv_cache_tokens;
-    let holds = u32::try_from(pool / tokens.max(1)).unwrap_or(u32::MAX);
-    let most = holds.min(memory.settings.max_num_seqs).max(1);
-    if !memory.fits || rank <= most {
-        return 1.0;
-    }
-    let mut waves = f64::from(rank.div_ceil(most));
-    if preempts && rank <= memory.settings.max_num_seqs {
-        let kept = pool as f64 / f64::from(rank) - workload.input_len as f64;
-        waves -= (kept / workload.output_len as f64).clamp(0.0, 1.0);
-    }
-    waves.max(1.0)
-}
-
-/// What to know when the requests do not find room.
-fn capacity_warning(memory: &MemoryReport, workload: &Workload, rows: f64, waves: f64) -> Option<String> {
-    if !memory.fits {
-        let reason = memory.reason.as_deref().unwrap_or("the KV pool is too small");
-        return Some(format!("does not fit: {reason}; times are what they would be if it did"));
-    }
-    if waves > 1.0 {
-        return Some(format!(
-            "{rows:.0} requests of {} tokens run in {waves:.2} waves: the KV pool holds {} tokens and the engine \
-             {} sequences; times are those of the last requests, which wait for the others (queue_s)",
-            workload.input_len + workload.output_len,
-            memory.kv_cache_tokens,
-            memory.settings.max_num_seqs
-        ));
-    }
-    let most = memory.settings.max_num_seqs;
-    if rows > f64::from(most) {
-        return Some(format!(
-            "{rows:.0} requests exceed --max-num-seqs {most}: the engine would run them in turns; times assume one batch"
-        ));
-    }
-    let needed = rows * (workload.input_len + workload.output_len) as f64;
-    (needed > memory.kv_cache_tokens as f64).then(|| {
-        format!(
-            "{rows:.0} requests need {needed:.0} tokens of KV cache and the pool holds {}: the engine would queue or \
-             preempt some; times assume room for all",
-            memory.kv_cache_tokens
-        )
-    })
-}
-
-fn check_workload(workload: &Workload) -> Result<(), SpecError> {
-    if workload.prefix_len >= workload.input_len {
-        return Err(SpecError::Usage(format!(
-            "--prefix-len {} must be smaller than the {} prompt tokens of --input-len: at least one is computed",
-            workload.prefix_len, workload.input_len
-        )));
-    }
-    Ok(())
-}
-
-/// Image tokens join the prompt.
-fn resolve_images(question: &Question<'_>) -> Result<Workload, SpecError> {
-    let mut workload = *question.workload;
-    if let Some(images) = question.options.images {
-        let Some(vision) = &question.model.vision else {
-            return Err(SpecError::Usage(format!(
-                "--images needs a model with a vision tower; {} has none",
-                question.model.id
-            )));
-        };
-        workload.input_len += u64::from(images.count) * vision.tokens(images.width, images.height);
-    }
-    Ok(workload)
-}
-
-fn inputs(question: &Question<'_>, asked: &Workload, formats: &Formats, estimator: &Estimator) -> Inputs {
-    let Question { model, accelerator, deployment, options, .. } = *question;
-    let p = deployment.parallelism;
-    let workload = asked.at_mean();
-    let (batch_size, concurrency) = match workload.load {
-        Load::StaticBatch(n) => (Some(n), None),
-        Load::Concurrency(n) => (None, Some(n)),
-        Load::Rate { .. } => (None, None),
-    };
-    let (request_rate_per_s, burstiness) = match workload.load {
-        Load::Rate { per_s, burstiness } => (Some(per_s), Some(burstiness)),
-        _ => (None, None),
-    };
-    Inputs {
-        model: model.id.clone(),
-        gpu: accelerator.id.clone(),
-        num_gpus: p.accelerators(),
-        engine: deployment.engine.to_string(),
-        tensor_parallel_size: p.tp,
-        pipeline_parallel_size: p.pp,
-        data_parallel_size: p.dp,
-        expert_parallel_size: p.ep,
-        weight_dtype: formats.main(model).weights.name().into(),
-        activation_dtype: formats.activations.name().into(),
-        kv_cache_dtype: formats.kv_cache.name().into(),
-        input_len: workload.input_len,
-        output_len: workload.output_len,
-        prefix_len: workload.prefix_len,
-        batch_size,
-        concurrency,
-        request_rate_per_s,
-        burstiness,
-        num_prompts: (!is_alone(asked)).then(|| asked.requests()),
-        length_ratio_min: asked.length_ratio_min,
-        max_num_batched_tokens: estimator.token_budget(),
-        tpot_definition: options.tpot_definition,
-        overrides: options.overrides,
-        images: options.images,
-    }
 }
 
 fn throughput(

@@ -1,0 +1,144 @@
+//! What the times of a static batch consist of: shares of kernels, lines, phases, utilisation.
+
+use std::collections::BTreeMap;
+
+use super::super::{Breakdown, Utilization};
+use super::Estimator;
+use super::prefill::Chunks;
+use crate::answer::energy::Phase;
+use crate::answer::interval::Share;
+use crate::spec::Workload;
+use crate::time::{Bound, Line, StepTime};
+use crate::units::Seconds;
+use crate::work::{DecodeRows, Step};
+
+impl Estimator {
+    /// Shares of prefill and of decode that kernels take, by class and what their coefficients rest on; what is
+    /// left is the engine's own time.
+    pub(in super::super) fn shares(&self, workload: &Workload, waves: f64) -> [Vec<Share>; 2] {
+        let share = |steps: &[(Step<'_>, f64)]| {
+            let (mut kernels, mut total) = (BTreeMap::new(), 0.0);
+            for (step, times) in steps.iter().filter(|(_, times)| *times > 0.0) {
+                total += times * self.timer.time(step, &mut vec![]).seconds.0;
+                for (key, seconds) in self.timer.kernel_seconds(step) {
+                    *kernels.entry(key).or_insert(0.0) += times * seconds;
+                }
+            }
+            kernels
+                .into_iter()
+                .map(|((class, fitted), seconds)| Share {
+                    class,
+                    trust: if fitted { self.trust } else { self.fallback },
+                    share: (seconds / total).min(1.0),
+                })
+                .collect()
+        };
+        let Chunks { full_steps, full, rest } = self.chunks(workload);
+        let rows = [self.mean_rows(workload, waves)];
+        let prefill = |chunk| Step { prefill: chunk, decode: &[] };
+        [
+            share(&[(prefill(&[full]), full_steps), (prefill(&[rest]), 1.0)]),
+            share(&[(Step { prefill: &[], decode: &rows }, 1.0)]),
+        ]
+    }
+
+    /// Lines of the whole prefill and of one decode step at the mean context.
+    pub(in super::super) fn breakdown(&self, workload: &Workload, waves: f64) -> Breakdown {
+        let prefill = self.prefill_lines(&self.chunks(workload));
+        let decode = if workload.output_len > 1 {
+            let mut lines =
+                self.timer.lines(&Step { prefill: &[], decode: &[self.mean_rows(workload, waves)] });
+            let total: f64 = lines.iter().map(|l| l.seconds.0).sum();
+            let mean = self.decode_seconds(workload, waves, &mut vec![]);
+            for line in &mut lines {
+                // the mean over the contexts differs from the time at the mean context by rounding only
+                line.seconds = Seconds(line.seconds.0 * mean / total);
+            }
+            lines
+        } else {
+            vec![]
+        };
+        Breakdown { prefill, decode }
+    }
+
+    /// Lines of all prefill steps, scaled to the time that their pipeline takes.
+    fn prefill_lines(&self, chunks: &Chunks) -> Vec<Line> {
+        let of = |chunk| self.timer.lines(&Step { prefill: &[chunk], decode: &[] });
+        let time = self.prefill_time(chunks, &mut vec![]);
+        let mut lines = of(chunks.rest);
+        if chunks.full_steps > 0.0 {
+            for full in of(chunks.full) {
+                let full = full.repeated(chunks.full_steps);
+                match lines.iter_mut().find(|l| l.label == full.label) {
+                    Some(same) => same.merge(&full),
+                    None => lines.push(full),
+                }
+            }
+        }
+        let overlap = time.pipelined(self.pipeline) / time.sequential();
+        for line in &mut lines {
+            line.seconds = line.seconds * overlap;
+        }
+        lines
+    }
+
+    fn mean_rows(&self, workload: &Workload, waves: f64) -> DecodeRows {
+        let context = workload.input_len as f64 + workload.output_len as f64 / 2.0;
+        DecodeRows { rows: self.decode_rows(workload, waves), context }
+    }
+
+    /// The whole prefill and a decode step at the mean context (nothing without decode): shares of an accelerator's limits,
+    /// seconds, and tokens of all requests. A pipeline works on as many micro-batches as it has stages.
+    pub(in super::super) fn phases(&self, workload: &Workload, waves: f64) -> [Phase; 2] {
+        let mut scratch = vec![];
+        let time = self.prefill_time(&self.chunks(workload), &mut scratch);
+        let (stages, bandwidth) = (self.pipeline, self.timer.device().bandwidth());
+        let all = |of: fn(&StepTime) -> f64| time.full_steps * of(&time.full) + of(&time.rest);
+        let seconds = time.pipelined(stages);
+        let prefill = Phase {
+            compute: all(|t| t.compute_seconds.0) / seconds / stages,
+            memory: all(|t| t.memory_bytes.0) / (seconds * bandwidth) / stages,
+            seconds,
+            tokens: self.batch_of(workload) * (workload.input_len - workload.prefix_len) as f64,
+        };
+        if workload.output_len < 2 {
+            return [prefill, Phase::default()];
+        }
+        let rows = self.mean_rows(workload, waves);
+        let step = self.timer.time(&Step { prefill: &[], decode: &[rows] }, &mut scratch);
+        let seconds = step.seconds.0;
+        let decode = Phase {
+            compute: step.compute_seconds.0 / seconds,
+            memory: step.memory_bytes.0 / (seconds * bandwidth) / stages,
+            seconds,
+            tokens: rows.rows * self.data_parallel * stages,
+        };
+        [prefill, decode]
+    }
+
+    /// MFU of prefill, MBU of decode (0 without decode) and what each phase waits for.
+    pub(in super::super) fn utilization(
+        &self,
+        workload: &Workload,
+        waves: f64,
+        breakdown: &Breakdown,
+    ) -> Utilization {
+        let [prefill, decode] = self.phases(workload, waves);
+        Utilization {
+            prefill_mfu: prefill.compute,
+            decode_mbu: decode.memory,
+            prefill_bottleneck: bottleneck(&breakdown.prefill),
+            decode_bottleneck: bottleneck(&breakdown.decode),
+        }
+    }
+}
+
+/// The bound that most of the time belongs to.
+fn bottleneck(lines: &[Line]) -> &'static str {
+    let of = |bound: Bound| -> f64 { lines.iter().filter(|l| l.bound == bound).map(|l| l.seconds.0).sum() };
+    [Bound::Compute, Bound::Memory, Bound::Link, Bound::Host, Bound::Latency]
+        .into_iter()
+        .max_by(|a, b| of(*a).total_cmp(&of(*b)))
+        .filter(|_| !lines.is_empty())
+        .map_or("none", Bound::name)
+}
