@@ -114,7 +114,8 @@ fn one_point_is_enough_and_everything_agrees() {
     let answer = json(home, &["calibrate", "--from-points", &points]);
     assert_eq!(answer["engines"][0]["mape_left_out"], Value::Null);
     let now = asked(home, "1", "1024", &[]);
-    assert!(now[0] < ttft && now[1] > 1.1 * tpot, "{now:?}");
+    // part of the way: the interval in force says how much a point counts
+    assert!(now[0] < ttft && now[1] > 1.05 * tpot && now[1] < 1.3 * tpot, "{now:?} {ttft} {tpot}");
     let answer = json(home, &["estimate", "llama-3.1-8b", "--gpu", "h100-sxm", "--output-len", "64"]);
     let lines = answer["breakdown"]["decode"].as_array().unwrap();
     let sum: f64 = lines.iter().map(|l| l["seconds"].as_f64().unwrap()).sum();
