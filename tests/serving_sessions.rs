@@ -72,7 +72,8 @@ fn open_loops_routers_and_single_steps_agree() {
         assert_eq!(fast.metrics.completed(), fast.sent);
         assert_eq!((fast.sent, slow.sent), (slow.sent, slow.metrics.completed()));
         let ratio = fast.metrics.ttft.mean() / slow.metrics.ttft.mean();
-        assert!((ratio - 1.0).abs() < 0.02, "{routing:?} {ratio}");
+        // a microsecond decides which of two replicas takes a call, and with it what it finds cached
+        assert!((ratio - 1.0).abs() < 0.04, "{routing:?} {ratio}");
     }
 }
 
