@@ -25,7 +25,7 @@ pub use engine_defaults::{EngineDefaults, GraphBudget};
 pub use error::SpecError;
 pub use formats::Formats;
 pub use model::ModelSpec;
-pub use workload::{Load, OPEN_LOOP_REQUESTS, Workload};
+pub use workload::{Load, OPEN_LOOP_REQUESTS, Repeats, Workload};
 
 /// Up to three of `names` that look like `name`, best first (Jaro–Winkler at least 0.75). Nothing
 /// looks like a text longer than any name.

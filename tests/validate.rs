@@ -153,6 +153,57 @@ fn closed_loops_are_simulated() {
     }
 }
 
+/// Made-up rows of an open loop: a later stage finds every prompt in the prefix cache, the first one computes each once.
+#[test]
+fn open_loops_are_simulated_through_the_prefix_cache() {
+    let directory = tempfile::tempdir().unwrap();
+    let header = "id,engine,engine_version,model,gpu,weight_dtype,mode,stage,request_rate,num_prompts,input_len,\
+                  shared_prefix_len,distinct_prompts,output_len,max_num_batched_tokens,max_num_seqs,\
+                  gpu_memory_utilization,ttft_mean_ms,ttft_p90_ms,ttft_p99_ms,tpot_ms,e2e_mean_ms,e2e_p90_ms,e2e_p99_ms";
+    let validated = |row: &str| {
+        let path = directory.path().join("open.csv");
+        fs::write(&path, format!("{header}\n{row}\n")).unwrap();
+        let found = answer(&["validate", path.to_str().unwrap(), "--worst", "10", "--by", "model,mode"]);
+        keeps_schema(&found, "validate.json");
+        found
+    };
+    // 999 tokens fill 62 blocks of 16, and the last token is computed: 992 are found
+    let load = "--request-rate 8 --num-prompts 300 --input-len 999 --output-len 40 --prefix-len 992";
+    let launch =
+        "--max-num-batched-tokens 2048 --max-num-seqs 64 --gpu-memory-utilization 0.8 --max-model-len 1295";
+    let line = format!("llama-3.1-8b --gpu h100-sxm --engine vllm@0.15 --dtype bf16 {load} {launch}");
+    let words: Vec<&str> = line.split(' ').collect();
+    let [estimate, simulated] = ["estimate", "simulate"].map(|c| answer(&[&[c], &words[..]].concat()));
+    let ms = |key: &str| 1e3 * 1.25 * number(&estimate, &format!("/latency/{key}"));
+    let tail = |key: &str| 1e3 * 1.25 * number(&simulated, &format!("/latency/{key}"));
+    let row = |stage: u32| {
+        format!(
+            "1,vllm,0.15.1,llama-3.1-8b,h100-sxm,bf16,open_loop,{stage},8,300,999,64,50,40,2048,64,0.8,{},{},{},{},{},{},{}",
+            ms("ttft_s"),
+            tail("ttft_s/p90"),
+            tail("ttft_s/p99"),
+            ms("tpot_s"),
+            ms("e2e_s"),
+            tail("e2e_s/p90"),
+            tail("e2e_s/p99")
+        )
+    };
+    let later = validated(&row(1));
+    for key in ["ttft_s", "tpot_s", "e2e_s", "ttft_p90_s", "ttft_p99_s", "e2e_p90_s", "e2e_p99_s"] {
+        let bias = number(&later, &format!("/groups/0/metrics/{key}/bias"));
+        assert!((bias + 20.0).abs() < 1e-6, "{key}: {bias}");
+    }
+    assert!(later["worst"][0]["question"].as_str().unwrap().contains("8 requests/s"), "{later:#}");
+    // one request in six computes its prompt, which nine in ten do not notice
+    let first = validated(&row(0));
+    let rise = |key: &str| {
+        number(&first, &format!("/metrics/{key}/bias")) - number(&later, &format!("/metrics/{key}/bias"))
+    };
+    assert!(rise("ttft_s") > 1.0 && rise("ttft_p99_s") > 5.0, "{first:#}");
+    let other = row(0).replace("open_loop", "open-loop");
+    assert!(validated(&other)["skipped"][0]["reason"].as_str().unwrap().contains("open_loop are compared"));
+}
+
 #[test]
 fn published_rows_by_group_keep_the_schema() {
     let arguments = ["validate", STATIC, "--by", "engine,gpu,room", "--worst", "3"];
@@ -183,10 +234,12 @@ fn rubbish_is_refused_by_file_line_and_column() {
     write("word.csv", &format!("{HEADER}\n1,vllm,llama-3.1-8b,h100-sxm,,static,many,128,128,,,10,,,,\n"));
     write("negative.csv", &format!("{HEADER}\n1,vllm,llama-3.1-8b,h100-sxm,,static,1,128,128,,,-10,,,,\n"));
     write("half.csv", &format!("{HEADER}\n1,vllm,llama-3.1-8b,h100-sxm,,static,1,12.5,128,,,10,,,,\n"));
+    write("loadless.csv", "engine,model,gpu,mode,input_len,output_len,e2e_ms\nvllm,m,g,open_loop,1,1,1\n");
     write("ragged.csv", "a,b\n1,2,3\n");
     fs::write(directory.path().join("binary.csv"), b"\xff\xfe\x00\x01").unwrap();
     write("fake.csv.gz", "not gzip");
-    let cases: [(&[&str], &[&str]); 12] = [
+    let cases: [(&[&str], &[&str]); 13] = [
+        (&["loadless.csv"], &["loadless.csv", "`concurrency` is missing", "request_rate"]),
         (&["no-such.csv"], &["no-such.csv", "cannot be read"]),
         (&["."], &["cannot be read"]),
         (&["empty.csv"], &["empty.csv", "`engine` is missing"]),

@@ -1,6 +1,7 @@
 //! `validate`: predicted against measured. Every row of a result file becomes a question to
 //! [`estimate`](super::estimate), so that what is validated is what users are told.
 
+mod asked;
 mod book;
 mod engine_fit;
 mod kernel_samples;
@@ -64,7 +65,7 @@ impl KernelChoice {
 pub struct ValidateOptions {
     /// Kernel models.
     pub kernels: KernelChoice,
-    /// Columns to group by; `batch` is the concurrency, `kind` the model's (dense, moe, mla), `room` whether the KV pool holds the batch.
+    /// Columns to group by; `batch` is the concurrency (empty of open loops), `kind` the model's (dense, moe, mla), `room` whether the KV pool holds the batch.
     pub by: Vec<String>,
     /// How many of the worst rows to list.
     pub worst: usize,

@@ -15,8 +15,9 @@ use crate::spec::SpecError;
 #[derive(Debug, Args)]
 #[command(after_long_help = super::AFTER_HELP)]
 pub(super) struct ValidateArgs {
-    /// Measured results as CSV, gzipped or not: columns engine, model, gpu, mode, concurrency, input_len,
-    /// output_len and what was measured (ttft_ms, tpot_ms, e2e_ms, prefill_tok_s, decode_tok_s, output_tok_s).
+    /// Measured results as CSV, gzipped or not: columns engine, model, gpu, mode (static, closed_loop, open_loop), concurrency
+    /// or request_rate, input_len, output_len and what was measured (ttft_ms, tpot_ms, e2e_ms, prefill_tok_s, decode_tok_s,
+    /// output_tok_s; of open loops also ttft_p90_ms, ttft_p99_ms, e2e_p90_ms, e2e_p99_ms). docs/SIMULATE.md has the others.
     #[arg(required_unless_present = "samples", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Operator samples instead, as `calibrate --from-samples` reads them.

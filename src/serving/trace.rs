@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::arrivals::Traffic;
 use crate::calibrate::samples::read_csv;
 use crate::spec::SpecError;
 
@@ -91,6 +92,40 @@ impl Trace {
         Ok(trace)
     }
 
+    /// Traffic that sends `prompts` prompts in turn, the same tokens again each time. Their first `shared` tokens are the same in
+    /// all. A hash stands for a block of `block` tokens; the last token of a prompt is computed whatever the cache holds, and
+    /// has none.
+    ///
+    /// # Errors
+    /// When the traffic makes no sense, or would fill the memory.
+    pub fn repeating(traffic: &Traffic, prompts: u32, shared: u32, block: u32) -> Result<Self, SpecError> {
+        let block = block.max(1);
+        let mut trace = Self { hash_tokens: block, ..Self::default() };
+        let (mut hashes, mut known): (Vec<u32>, Vec<(u32, [u32; 2])>) = (vec![], vec![]);
+        let common = shared / block;
+        let mut next = common;
+        for (i, request) in traffic.stream()?.enumerate() {
+            let place = i % prompts.max(1) as usize;
+            if place == known.len() {
+                let (first, count) = (hashes.len() as u32, request.input.saturating_sub(1) / block);
+                if hashes.len() + count as usize > MOST_REPEATED {
+                    return Err(too_many());
+                }
+                hashes.extend(0..common.min(count));
+                hashes.extend(next..next + count.saturating_sub(common));
+                next += count.saturating_sub(common);
+                known.push((request.input, [first, count]));
+            }
+            if i >= MOST_REPEATED {
+                return Err(too_many());
+            }
+            let (input, blocks) = known[place];
+            trace.rows.push(TraceRow { time_s: request.sent, input, output: request.output, blocks });
+        }
+        trace.hashes = hashes.into();
+        Ok(trace)
+    }
+
     /// Requests in the order of their times.
     #[must_use]
     pub fn rows(&self) -> &[TraceRow] {
@@ -108,6 +143,15 @@ impl Trace {
     pub fn lengths(&self) -> Arc<[(u32, u32)]> {
         self.rows.iter().map(|r| (r.input, r.output)).collect()
     }
+}
+
+/// Most requests, and blocks of different prompts, that are kept of prompts that repeat.
+const MOST_REPEATED: usize = 10_000_000;
+
+fn too_many() -> SpecError {
+    SpecError::Usage(format!(
+        "prompts that repeat are kept in memory: at most {MOST_REPEATED} requests, and blocks of different prompts"
+    ))
 }
 
 fn fault(file: &str, line: usize, why: &str) -> SpecError {
@@ -255,6 +299,7 @@ fn date(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serving::{Arrivals, Length, Lengths, Rate};
 
     #[test]
     fn azure_mooncake_and_others() {
@@ -271,6 +316,26 @@ mod tests {
         let vidur =
             Trace::parse("arrived_at,num_prefill_tokens,num_decode_tokens\n0.25,374,44\n", "v.csv").unwrap();
         assert_eq!(&*vidur.lengths(), [(374, 44)]);
+    }
+
+    #[test]
+    fn prompts_repeat_in_turn() {
+        let traffic = Traffic {
+            arrivals: Arrivals::Open(Rate::constant(5.0).unwrap(), 1.0),
+            lengths: Lengths::Independent { input: Length::Fixed(49), output: Length::Fixed(3) },
+            requests: 5,
+            seed: 1,
+        };
+        let trace = Trace::repeating(&traffic, 2, 20, 16).unwrap();
+        let (hashes, tokens) = trace.hashes();
+        // 20 shared tokens fill one block of 16; 48 of 49 tokens can be found again
+        assert_eq!((&*hashes, tokens), (&[0, 1, 2, 0, 3, 4][..], 16));
+        let blocks: Vec<[u32; 2]> = trace.rows().iter().map(|r| r.blocks).collect();
+        assert_eq!(blocks, [[0, 3], [3, 3], [0, 3], [3, 3], [0, 3]]);
+        let sent: Vec<f64> = traffic.stream().unwrap().map(|r| r.sent).collect();
+        assert_eq!(trace.rows().iter().map(|r| r.time_s).collect::<Vec<_>>(), sent);
+        let many = Traffic { requests: MOST_REPEATED as u64 + 1, ..traffic };
+        assert!(Trace::repeating(&many, 2, 20, 16).unwrap_err().to_string().contains("at most"));
     }
 
     #[test]

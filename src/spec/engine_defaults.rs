@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::{Accelerator, Deployment, EngineKind, ModelSpec};
+use super::{Accelerator, Deployment, Engine, EngineKind, ModelSpec};
 use crate::spec::deployment::Version;
 use crate::units::GIB;
 
@@ -90,6 +90,19 @@ impl EngineDefaults {
         filled
     }
 
+    /// Most tokens of a step with prefill tokens that replays captured graphs; 0 where every such step is launched kernel
+    /// by kernel. vLLM's engine core V1 (0.8 on) captures the layers of such steps in pieces between their attention, for
+    /// token counts up to min(2 × sequences, 512) and no more than a step holds. The other engines capture decode steps alone.
+    #[must_use]
+    pub fn captured_prefill_tokens(&self, engine: Engine) -> u32 {
+        let captures = engine.kind == EngineKind::Vllm && engine.version >= Version(0, 8);
+        if captures && self.cuda_graphs != GraphBudget::None {
+            vllm_largest_graph(self.max_num_seqs).min(self.max_num_batched_tokens)
+        } else {
+            0
+        }
+    }
+
     fn plain(share: f64, seqs: u32, tokens: u32, block: u32, length: u64) -> Self {
         Self {
             gpu_memory_utilization: share,
@@ -158,12 +171,17 @@ pub fn uses_second_runner(model: &ModelSpec, version: Version) -> bool {
 /// Sizes 1, 2, 4, then every 8 up to 256 and every 16 up to min(2 × sequences, 512); every 8
 /// throughout before 0.11.
 fn vllm_graph_sizes(version: Version, seqs: u32) -> u32 {
-    let largest = seqs.saturating_mul(2).min(512);
+    let largest = vllm_largest_graph(seqs);
     let small = [1, 2, 4].iter().filter(|s| **s <= largest).count() as u32;
     if version < Version(0, 11) {
         return small + largest / 8;
     }
     small + largest.min(255) / 8 + if largest >= 256 { (largest - 256) / 16 + 1 } else { 0 }
+}
+
+/// The largest of them in tokens.
+fn vllm_largest_graph(seqs: u32) -> u32 {
+    seqs.saturating_mul(2).min(512)
 }
 
 /// SGLang: `mem_fraction_static` is what a reserve for activations and graphs leaves of the memory,

@@ -19,6 +19,15 @@ pub enum Load {
     },
 }
 
+/// Prompts that are sent over and over, in turn: from its second time on a prompt is in the prefix cache while that has room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Repeats {
+    /// Different prompts.
+    pub prompts: u32,
+    /// Tokens at the beginning of all of them.
+    pub shared_len: u64,
+}
+
 /// Requests: nominal lengths in tokens and their arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Workload {
@@ -28,8 +37,11 @@ pub struct Workload {
     pub output_len: u64,
     /// Shortest length over the nominal one: lengths are uniform in between.
     pub length_ratio_min: f64,
-    /// Prompt tokens already in the prefix cache.
+    /// Prompt tokens already in the prefix cache; of prompts that repeat those of one sent before.
     pub prefix_len: u64,
+    /// Prompts that an open loop repeats; none where all differ behind the prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<Repeats>,
     /// Arrival.
     pub load: Load,
     /// Requests of a closed or open loop; the usual number where none is given.
@@ -45,7 +57,16 @@ impl Workload {
     /// Equal lengths without a prefix.
     #[must_use]
     pub fn new(input_len: u64, output_len: u64, load: Load) -> Self {
-        Self { input_len, output_len, length_ratio_min: 1.0, prefix_len: 0, load, requests: None, seed: 0 }
+        Self {
+            input_len,
+            output_len,
+            length_ratio_min: 1.0,
+            prefix_len: 0,
+            repeats: None,
+            load,
+            requests: None,
+            seed: 0,
+        }
     }
 
     /// A static batch of equal lengths.

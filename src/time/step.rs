@@ -23,6 +23,8 @@ pub struct StepTimer {
     tensor_ranks: f64,
     /// Factor on the kernels of decode steps.
     decode_scale: f64,
+    /// Most tokens of a step with prefill tokens whose layers run from captured graphs.
+    captured_tokens: f64,
 }
 
 /// Layers as engine terms count them.
@@ -90,13 +92,28 @@ impl StepTimer {
         tensor_ranks: f64,
     ) -> Self {
         let (plan, device) = (Arc::new(plan), Arc::new(device));
-        Self { plan, device, terms, enforce_eager, layers, tensor_ranks, decode_scale: 1.0 }
+        Self {
+            plan,
+            device,
+            terms,
+            enforce_eager,
+            layers,
+            tensor_ranks,
+            decode_scale: 1.0,
+            captured_tokens: 0.0,
+        }
     }
 
     /// The same with kernels of decode steps that take so many times as long.
     #[must_use]
     pub fn with_decode_scale(self, decode_scale: f64) -> Self {
         Self { decode_scale, ..self }
+    }
+
+    /// The same with steps of up to so many tokens in captured graphs, prefill tokens or not.
+    #[must_use]
+    pub fn with_captured_tokens(self, captured_tokens: u32) -> Self {
+        Self { captured_tokens: f64::from(captured_tokens), ..self }
     }
 
     /// The same under other engine terms.
@@ -242,6 +259,10 @@ impl StepTimer {
     ///
     /// step = max(s·t, κ·L, launches·t_launch) + t_step + t_row·rows + t_rank·log₂(ranks) + t_ctx·cached
     /// tokens + t_mixer·recurrent or sparse layers, with s = 1 and κ = 0 in steps without prefill tokens. Source: SERVING section 3.
+    ///
+    /// κ is the host's time to launch a layer's kernels one by one. A step with prefill tokens that is no larger than the
+    /// largest captured graph replays them instead (vLLM's piecewise graphs: all of a layer but its attention), and κ = 0:
+    /// what is left, one launch of attention a layer, is shorter than a layer's kernels.
     fn engine(&self, step: &Step<'_>, device: f64, launches: f64) -> [f64; 3] {
         let t = &self.terms;
         let cached = step.decode.iter().map(|d| d.rows * d.context).sum();
@@ -253,7 +274,8 @@ impl StepTimer {
         }
         let slowdown = device * (t.prefill_slowdown(self.device.hardware()) - 1.0);
         let busy = device + slowdown;
-        let floor = 1e-3 * t.prefill_floor_ms * self.layers.weighted - busy;
+        let captured = step.tokens() <= self.captured_tokens;
+        let floor = if captured { 0.0 } else { 1e-3 * t.prefill_floor_ms * self.layers.weighted - busy };
         let gap = match self.decode_launch() {
             Launch::Graph => 0.0,
             Launch::Eager => self.device.host_gap(launches, busy, Launch::Eager, t.host_slowdown),

@@ -95,16 +95,16 @@ impl Estimator {
             spread = Some([ggml.prefill, ggml.decode]);
             device = device.ggml(ggml);
         }
+        let defaults = EngineDefaults::resolve(model, accelerator, deployment);
         Ok(Self {
             timer: StepTimer::new(plan, device, terms, deployment.enforce_eager, layers, f64::from(p.tp))
-                .with_decode_scale(points.map_or(1.0, |p| p.decode)),
+                .with_decode_scale(points.map_or(1.0, |p| p.decode))
+                .with_captured_tokens(defaults.captured_prefill_tokens(deployment.engine)),
             engine_warning: choice.warning,
             engine_fit: choice.fit,
             pipeline: f64::from(p.pp),
             data_parallel: f64::from(p.dp),
-            token_budget: EngineDefaults::resolve(model, accelerator, deployment)
-                .max_num_batched_tokens
-                .max(1),
+            token_budget: defaults.max_num_batched_tokens.max(1),
             trust,
             fallback,
             kernel_source,

@@ -36,6 +36,18 @@ pub struct Latency {
     pub e2e_s: f64,
     /// E2E over generated tokens.
     pub normalized_s: f64,
+    /// Of a loop, what `validate` compares beside the means; `simulate` reports all percentiles.
+    #[serde(skip)]
+    pub tails: Option<Tails>,
+}
+
+/// 90th and 99th percentiles over the requests of a loop, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Tails {
+    /// Of time to first token.
+    pub ttft_s: [f64; 2],
+    /// Of end-to-end time.
+    pub e2e_s: [f64; 2],
 }
 
 impl Latency {
@@ -96,6 +108,10 @@ impl Latency {
             itl_s: metrics.gaps.mean(),
             e2e_s: metrics.e2e.mean(),
             normalized_s: metrics.normalized.mean(),
+            tails: Some(Tails {
+                ttft_s: [0.9, 0.99].map(|q| metrics.ttft.quantile(q)),
+                e2e_s: [0.9, 0.99].map(|q| metrics.e2e.quantile(q)),
+            }),
             ..Self::default()
         }
     }

@@ -1,12 +1,14 @@
 //! A closed or open loop, answered by simulation: the same one that `simulate` runs.
 
+use std::sync::Arc;
+
 use super::regime::Course;
 use super::{Latency, Question, Throughput};
 use crate::answer::Estimator;
 use crate::answer::service::{Service, mean_rows};
 use crate::answer::speculation::SpeculationUse;
 use crate::memory::{MemoryError, MemoryReport};
-use crate::serving::{Arrivals, Length, Lengths, Outcome, Rate, Rejection, RunOptions, Traffic};
+use crate::serving::{Arrivals, Length, Lengths, Outcome, Pool, Rate, Rejection, RunOptions, Trace, Traffic};
 use crate::spec::{Load, SpecError, Workload};
 
 /// What a simulation says to an estimate.
@@ -51,6 +53,19 @@ pub fn traffic(workload: &Workload) -> Result<Traffic, SpecError> {
         Load::Rate { per_s, burstiness } => Arrivals::Open(Rate::constant(per_s)?, burstiness),
     };
     Ok(Traffic { arrivals, lengths, requests: workload.requests(), seed: workload.seed })
+}
+
+/// The same traffic with the prompts that an open loop repeats, which its prefix cache then finds by their blocks.
+fn repeating(workload: &Workload, traffic: Traffic, pool: &mut Pool) -> Result<Traffic, SpecError> {
+    let Some(repeats) = workload.repeats.filter(|_| matches!(workload.load, Load::Rate { .. })) else {
+        return Ok(traffic);
+    };
+    let shared = u32::try_from(repeats.shared_len).unwrap_or(u32::MAX);
+    let trace = Arc::new(Trace::repeating(&traffic, repeats.prompts, shared, pool.block)?);
+    // the prefix is that of a prompt sent before, which the first of each is not
+    pool.shared_prefix = 0;
+    (pool.hashes, pool.hash_tokens) = trace.hashes();
+    Ok(Traffic { arrivals: Arrivals::Trace(trace, 1.0), ..traffic })
 }
 
 /// A closed loop with far more requests in flight than the engine has seats runs at its full rate X, whatever
@@ -100,11 +115,11 @@ pub(super) fn simulated(
 ) -> Result<Simulated, MemoryError> {
     let seats = u64::from(memory.settings.max_num_seqs) * u64::from(question.deployment.parallelism.dp);
     let (workload, beyond) = &capped(workload, seats);
-    let traffic = traffic(workload)?;
     let mean = workload.at_mean();
     let (mut service, too_small) = service(&Question { workload, ..*question }, estimator, memory)?;
     let mut warnings = vec![];
     warnings.extend(too_small);
+    let traffic = repeating(workload, traffic(workload)?, &mut service.pool)?;
     let outcome = service.serve(&traffic, &RunOptions::default())?;
     warnings.extend(outcome_warnings(&outcome, workload.load));
     let metrics = &outcome.metrics;

@@ -110,7 +110,7 @@ const IN_FLIGHT: [u32; 4] = [8, 32, 128, u32::MAX];
 /// Errors of closed loops by engine, model and accelerator, and by engine and requests in flight.
 fn loops(rows: &[ComparedRow]) -> Vec<Beside> {
     let mut parts: BTreeMap<[String; 4], Vec<&ComparedRow>> = BTreeMap::new();
-    for row in rows.iter().filter(|r| r.closed_loop) {
+    for row in rows.iter().filter(|r| r.mode == "closed_loop") {
         let [gpu, engine, _, model] = [0, 1, 2, 3].map(|i| row.group.get(i).cloned().unwrap_or_default());
         let any = || "*".to_owned();
         let at = IN_FLIGHT.partition_point(|end| *end < row.batch);
@@ -181,8 +181,9 @@ pub fn accuracy_book(
 ) -> Result<Book, SpecError> {
     let options = ValidateOptions { by: BY.map(str::to_owned).to_vec(), ..ValidateOptions::default() };
     let (rows, skipped) = compare_all(tables, &options, directories, progress)?;
-    let mut cases: BTreeMap<(bool, [String; 4]), Vec<&ComparedRow>> = BTreeMap::new();
-    for row in &rows {
+    let mut cases: BTreeMap<(&'static str, [String; 4]), Vec<&ComparedRow>> = BTreeMap::new();
+    // of open loops no results are known that may be passed on
+    for row in rows.iter().filter(|r| r.mode != "open_loop") {
         for mask in 0..1_u8 << BY.len() {
             let old = row.group.first().is_some_and(|gpu| OLD_STACKS.contains(&gpu.as_str()));
             // a sum over kinds of a single model is that model again
@@ -191,18 +192,18 @@ pub fn accuracy_book(
             }
             let any = |i: usize| if mask & (1 << i) == 0 { None } else { row.group.get(i) };
             let key = [0, 1, 2, 3].map(|i| any(i).cloned().unwrap_or_else(|| "*".into()));
-            cases.entry((row.closed_loop, key)).or_default().push(row);
+            cases.entry((row.mode, key)).or_default().push(row);
         }
     }
     let mut book = vec![];
-    for ((closed_loop, key), rows) in cases {
+    for ((mode, key), rows) in cases {
         let private = rows.iter().any(|r| r.private);
         let [gpu, engine, kind, model] = key;
         for (metric, m) in metrics(rows.into_iter()) {
             let tells = private && m.errors.n < LEAST_PRIVATE;
             if !tells && !metric.ends_with("_per_s") {
                 book.push(Case {
-                    mode: if closed_loop { "closed_loop" } else { "static" }.to_owned(),
+                    mode: mode.to_owned(),
                     gpu: gpu.clone(),
                     engine: engine.clone(),
                     kind: kind.clone(),

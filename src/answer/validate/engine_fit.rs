@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+use super::asked::OPEN;
 use super::names::Known;
 use super::row::Asking;
 use super::{KernelChoice, MeasuredTable, Quantity, Skipped};
@@ -110,6 +111,7 @@ pub fn fit_engine(
     let outcomes: Vec<_> = rows
         .par_iter()
         .map(|row| match Asking::of(*row, &known)? {
+            Ok(asking) if asking.asked.is_open() => Ok(Err(OPEN.into())),
             Ok(asking) => Ok(ready(row.id(), &asking, engine)),
             Err(reason) => Ok(Err(reason)),
         })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::asked::is_compared;
 use super::{KernelChoice, MeasuredRow};
 use crate::answer::Kernels;
 use crate::spec::catalog::{self, Directories};
@@ -33,7 +34,7 @@ impl Known {
         directories: &Directories,
     ) -> Result<Self, SpecError> {
         let mut known = Self { engines: directories.engines.clone(), ..Self::default() };
-        for row in rows.filter(|r| matches!(r.text("mode"), "static" | "closed_loop")) {
+        for row in rows.filter(|r| is_compared(r.text("mode"))) {
             let (model, gpu) = (row.text("model"), row.text("gpu"));
             if !known.models.contains_key(model) {
                 known.models.insert(model.to_owned(), model_of(model, directories));

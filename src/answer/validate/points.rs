@@ -4,8 +4,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::asked::{Asked, OPEN};
 use super::names::Known;
-use super::row::{Asked, Asking};
+use super::row::Asking;
 use super::{KernelChoice, MeasuredRow, MeasuredTable, Quantity, Skipped};
 use crate::answer::{Kernels, Options, Question, estimate};
 use crate::calibrate::points::{PointFit, Problem, SIGMA, fit};
@@ -81,6 +82,9 @@ pub fn fit_points(
     let mut engines: BTreeMap<&'static str, Vec<(String, Asking<'_>)>> = BTreeMap::new();
     for row in rows {
         match Asking::of(row, &known)? {
+            Ok(asking) if asking.asked.is_open() => {
+                *reasons.entry(OPEN.into()).or_default() += 1;
+            }
             Ok(asking) => {
                 engines.entry(asking.deployment.engine.kind.name()).or_default().push((row.id(), asking))
             }
@@ -189,10 +193,7 @@ impl<'a> Runs<'a> {
 
     /// ln of a time; of a rate its inverse, so that factors make all of them longer.
     fn log(quantity: Quantity, value: f64) -> f64 {
-        match quantity {
-            Quantity::Ttft | Quantity::Tpot | Quantity::E2e => value.ln(),
-            Quantity::PrefillRate | Quantity::DecodeRate | Quantity::OutputRate => -value.ln(),
-        }
+        if quantity.is_rate() { -value.ln() } else { value.ln() }
     }
 
     fn logs(&self, factors: &[f64]) -> Result<Vec<f64>, SpecError> {
@@ -391,7 +392,7 @@ impl<'a> Runs<'a> {
 }
 
 fn question(asking: &Asking<'_>) -> String {
-    let Asked { batch, generated, workload } = asking.asked;
+    let Asked { batch, generated, workload, .. } = asking.asked;
     format!(
         "{} on {}× {}, {}, batch {batch}, {} in, {generated} out",
         asking.model.id,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::sync::LazyLock;
 
 use super::MeasuredRow;
-use crate::spec::{DataType, Deployment, EngineKind, Workload};
+use crate::spec::{DataType, Deployment, EngineKind, Load, SpecError, Workload};
 
 /// Rows in flight at once.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -86,7 +86,7 @@ pub(super) fn apply(row: MeasuredRow<'_>, model: &str, workload: &Workload, depl
         return;
     }
     let concurrency = match workload.load {
-        crate::spec::Load::Concurrency(n) => n,
+        Load::Concurrency(n) => n,
         _ => return,
     };
     deployment.max_model_len = Some(workload.input_len + workload.output_len + SPARE_TOKENS);
@@ -147,6 +147,51 @@ impl Rule {
         if deployment.kv_cache_data_type.is_none() {
             deployment.kv_cache_data_type = self.kv_cache_dtype;
         }
+    }
+}
+
+/// Launch settings that a row states itself, which win over what its publication is known for.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Stated {
+    max_num_batched_tokens: Option<u32>,
+    max_num_seqs: Option<u32>,
+    max_model_len: Option<u64>,
+    gpu_memory_utilization: Option<f64>,
+    offloads: bool,
+}
+
+impl Stated {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When a cell holds what its column cannot.
+    pub(super) fn of(row: MeasuredRow<'_>) -> Result<Self, SpecError> {
+        Ok(Self {
+            max_num_batched_tokens: row.whole("max_num_batched_tokens", 1)?,
+            max_num_seqs: row.whole("max_num_seqs", 1)?,
+            max_model_len: row.whole("max_model_len", 1)?.map(u64::from),
+            gpu_memory_utilization: row.share("gpu_memory_utilization")?,
+            offloads: !matches!(row.text("kv_offload_cpu"), "" | "0" | "0.0" | "false" | "False"),
+        })
+    }
+
+    /// Sets them. Whoever serves an open loop has made room for its requests, and seldom for a model's longest.
+    ///
+    /// # Errors
+    /// Why the row cannot be compared.
+    pub(super) fn apply(&self, workload: &Workload, deployment: &mut Deployment) -> Result<(), String> {
+        if self.offloads {
+            return Err("kv_offload_cpu: runs that keep KV cache in host memory are not compared".into());
+        }
+        if matches!(workload.load, Load::Rate { .. }) {
+            let length = workload.input_len + workload.output_len + SPARE_TOKENS;
+            deployment.max_model_len = deployment.max_model_len.or(Some(length));
+        }
+        deployment.max_model_len = self.max_model_len.or(deployment.max_model_len);
+        deployment.max_num_batched_tokens = self.max_num_batched_tokens.or(deployment.max_num_batched_tokens);
+        deployment.max_num_seqs = self.max_num_seqs.or(deployment.max_num_seqs);
+        deployment.gpu_memory_utilization = self.gpu_memory_utilization.or(deployment.gpu_memory_utilization);
+        Ok(())
     }
 }
 

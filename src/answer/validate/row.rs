@@ -3,12 +3,15 @@
 use serde::Serialize;
 use std::path::PathBuf;
 
+use super::asked::{Asked, is_compared};
 use super::names::{Known, Stored, engine_of, stored};
+use super::recipe::Stated;
 use super::{MeasuredRow, Quantity, recipe};
 use crate::answer::{Estimate, Interval, Kernels, Options, Question, estimate};
 use crate::spec::model::{LayerGroup, Mixer};
 use crate::spec::{
-    Accelerator, DataType, Deployment, Load, ModelSpec, Parallelism, SpecError, Workload, check_deployment,
+    Accelerator, DataType, Deployment, EngineDefaults, Load, ModelSpec, Parallelism, SpecError,
+    check_deployment,
 };
 
 /// A run that is not compared.
@@ -25,9 +28,9 @@ pub(super) struct ComparedRow {
     pub values: Vec<Compared>,
     /// Model, accelerator, engine and load as understood.
     pub question: String,
-    /// A closed loop, not a static batch.
-    pub closed_loop: bool,
-    /// Requests in the batch or in flight.
+    /// As `mode` names it: `static`, `closed_loop` or `open_loop`.
+    pub mode: &'static str,
+    /// Requests in the batch or in flight; 1 of an open loop.
     pub batch: u32,
     /// Values of the columns grouped by.
     pub group: Vec<String>,
@@ -55,48 +58,6 @@ pub(super) struct Compared {
     pub peer: Option<f64>,
 }
 
-/// What a run asks.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Asked {
-    /// Requests in the batch.
-    pub batch: u32,
-    /// Generated tokens as reported; 0 for a run of the prompt alone.
-    pub generated: u32,
-    pub workload: Workload,
-}
-
-impl Asked {
-    /// Reads the load. `depth` tokens already in the cache are a prefix where a prompt is timed and the
-    /// context where only decoding is.
-    fn of(row: MeasuredRow<'_>) -> Result<Result<Self, String>, SpecError> {
-        let batch = row.whole("concurrency", 1)?.unwrap_or(1);
-        let [Some(input), Some(generated)] = [row.whole("input_len", 0)?, row.whole("output_len", 0)?] else {
-            return Ok(Err("input_len or output_len is empty".into()));
-        };
-        if input == 0 && generated == 0 {
-            return Ok(Err("no tokens: input_len and output_len are 0".into()));
-        }
-        let prefix = if generated == 0 { depth(row.text("note")) } else { 0 };
-        let spread = Workload {
-            length_ratio_min: row.positive("length_ratio_min")?.unwrap_or(1.0).min(1.0),
-            requests: row.whole("num_prompts", 1)?.map(u64::from),
-            ..Workload::batch(u64::from(input), u64::from(generated).max(1), batch)
-        };
-        let workload = match row.text("mode") {
-            "closed_loop" => Workload { load: Load::Concurrency(batch), ..spread },
-            _ => Workload { requests: None, ..spread.at_mean() },
-        };
-        let workload = Workload { prefix_len: prefix, input_len: prefix + workload.input_len, ..workload };
-        Ok(Ok(Self { batch, generated, workload }))
-    }
-}
-
-/// Tokens in the cache before a run of llama-bench (`-d`), from its note.
-fn depth(note: &str) -> u64 {
-    let digits = note.split("depth=").nth(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-    digits.flatten().and_then(|d| d.parse().ok()).filter(|d| *d <= 1_000_000_000).unwrap_or(0)
-}
-
 /// A run as a question, with what it measured.
 pub(super) struct Asking<'a> {
     pub model: &'a ModelSpec,
@@ -122,9 +83,9 @@ impl<'a> Asking<'a> {
     /// # Errors
     /// When a cell holds what its column cannot.
     pub(super) fn of(row: MeasuredRow<'_>, known: &'a Known) -> Result<Result<Self, String>, SpecError> {
-        if !matches!(row.text("mode"), "static" | "closed_loop") {
+        if !is_compared(row.text("mode")) {
             return Ok(Err(format!(
-                "mode `{}`: static batches and closed loops are compared",
+                "mode `{}`: static, closed_loop and open_loop are compared",
                 row.text("mode")
             )));
         }
@@ -143,16 +104,20 @@ impl<'a> Asking<'a> {
             let Parallelism { tp, pp, dp, .. } = parallelism;
             return Ok(Err(format!("num_gpus {given} is not tp {tp} × pp {pp} × dp {dp}")));
         }
+        let stated = Stated::of(row)?;
         let mut measured = vec![];
         for quantity in Quantity::ALL {
-            if let Some(value) = row.positive(quantity.column())? {
-                measured.push((quantity, value * quantity.scale()));
+            for column in quantity.columns() {
+                if let Some(value) = row.positive(column)? {
+                    measured.push((quantity, value * quantity.scale()));
+                    break;
+                }
             }
         }
         if let Ok(asked) = &asked {
             measured.extend(end_to_end(asked, &measured));
         }
-        Ok(Self::resolve(row, known, asked, parallelism, measured))
+        Ok(Self::resolve(row, known, asked, parallelism, &stated, measured))
     }
 
     fn resolve(
@@ -160,12 +125,13 @@ impl<'a> Asking<'a> {
         known: &'a Known,
         asked: Result<Asked, String>,
         parallelism: Parallelism,
+        stated: &Stated,
         mut measured: Vec<(Quantity, f64)>,
     ) -> Result<Self, String> {
         let (engine, assumed) = engine_of(row)?;
         let base = known.model(row.text("model"))?;
         let (accelerator, kernels) = known.device(row.text("gpu"))?;
-        let asked = asked?;
+        let mut asked = asked?;
         let own = known.checkpoint(row);
         let model = own.unwrap_or(base);
         let stored = match own {
@@ -191,6 +157,8 @@ impl<'a> Asking<'a> {
             ..Deployment::single(engine)
         };
         recipe::apply(row, &base.id, &asked.workload, &mut deployment);
+        stated.apply(&asked.workload, &mut deployment)?;
+        asked.cache_repeats(&EngineDefaults::resolve(model, accelerator, &deployment));
         check_deployment(model, &deployment).map_err(|e| format!("refused: {e}"))?;
         keep_own_measurements(row, &asked, &mut measured);
         if measured.is_empty() {
@@ -254,7 +222,11 @@ pub(super) fn compare(row: MeasuredRow<'_>, known: &Known, by: &[String]) -> Res
     Ok(Outcome::Compared(Box::new(ComparedRow {
         id: row.id(),
         values,
-        closed_loop: matches!(asked.workload.load, Load::Concurrency(_)),
+        mode: match asked.workload.load {
+            Load::StaticBatch(_) => "static",
+            Load::Concurrency(_) => "closed_loop",
+            Load::Rate { .. } => "open_loop",
+        },
         batch: asked.batch,
         question: described(&answer, asked),
         group,
@@ -280,16 +252,20 @@ fn keep_own_measurements(row: MeasuredRow<'_>, asked: &Asked, measured: &mut Vec
     let get = |measured: &[(Quantity, f64)], wanted| measured.iter().find(|(q, _)| *q == wanted).map(|m| m.1);
     let decoding_alone = get(measured, Quantity::DecodeRate);
     measured.retain(|(quantity, value)| match quantity {
+        // rates of a batch's prefill and decoding, and spreads over the requests of a loop
+        Quantity::PrefillRate | Quantity::DecodeRate if asked.is_open() => false,
+        q if q.is_tail() => matches!(asked.workload.load, Load::Concurrency(2..) | Load::Rate { .. }),
         Quantity::Tpot | Quantity::DecodeRate => asked.generated > 1,
         Quantity::OutputRate => asked.generated > 0 && decoding_alone != Some(*value),
         Quantity::Ttft | Quantity::PrefillRate => row.text("input_len") != "0",
-        Quantity::E2e => true,
+        _ => true,
     });
     let e2e = get(measured, Quantity::E2e);
     let w = &asked.workload;
     let both = (w.input_len + w.output_len) as f64 * f64::from(asked.batch);
     for (quantity, value) in measured {
         if let (Quantity::OutputRate, Some(e2e)) = (*quantity, e2e)
+            && !asked.is_open()
             && (*value * e2e / both - 1.0).abs() < 0.02
         {
             *value *= w.output_len as f64 / (w.input_len + w.output_len) as f64;
@@ -344,26 +320,16 @@ fn described(answer: &Estimate, asked: &Asked) -> String {
             text.push_str(&format!(" {name}{degree}"));
         }
     }
+    let load = match asked.workload.load {
+        Load::Rate { per_s, .. } => format!("{per_s} requests/s"),
+        _ => format!("batch {}", asked.batch),
+    };
     let prefix = if i.prefix_len > 0 { format!(" after {} cached", i.prefix_len) } else { String::new() };
     format!(
-        "{text}, {}, {}, batch {}, {} in{prefix}, {} out",
+        "{text}, {}, {}, {load}, {} in{prefix}, {} out",
         i.engine,
         i.weight_dtype,
-        asked.batch,
         i.input_len - i.prefix_len,
         asked.generated
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn depth_is_read_from_the_note() {
-        assert_eq!(depth("llama-bench fa=1 depth=4096"), 4096);
-        assert_eq!(depth("fa=True; depth=0 tokens already in KV"), 0);
-        assert_eq!(depth("no word of it"), 0);
-        assert_eq!(depth("depth=99999999999999999999999"), 0);
-    }
 }

@@ -7,7 +7,7 @@ use crate::calibrate::samples::read_csv;
 use crate::spec::SpecError;
 
 /// Columns without which a row means nothing.
-const REQUIRED: [&str; 7] = ["engine", "model", "gpu", "mode", "concurrency", "input_len", "output_len"];
+const REQUIRED: [&str; 6] = ["engine", "model", "gpu", "mode", "input_len", "output_len"];
 
 /// A file of measured results.
 #[derive(Debug, Clone)]
@@ -50,12 +50,18 @@ impl MeasuredTable {
         if let Some(column) = REQUIRED.iter().find(|c| !columns.contains_key(**c)) {
             return Err(missing(
                 column,
-                "measured results need the columns engine, model, gpu, mode, concurrency, input_len, output_len and \
-                 what was measured",
+                "measured results need the columns engine, model, gpu, mode, input_len, output_len, concurrency (of \
+                 batches and closed loops) or request_rate (of open loops) and what was measured",
+            ));
+        }
+        if !columns.contains_key("concurrency") && !columns.contains_key("request_rate") {
+            return Err(missing(
+                "concurrency",
+                "give concurrency (of batches and closed loops) or request_rate (of open loops)",
             ));
         }
         let quantities = super::Quantity::ALL.map(super::Quantity::column);
-        if quantities.iter().all(|c| !columns.contains_key(*c)) {
+        if !super::Quantity::ALL.iter().flat_map(|q| q.columns()).any(|c| columns.contains_key(*c)) {
             return Err(missing(quantities[0], &format!("give at least one of {}", quantities.join(", "))));
         }
         let records: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().map_err(syntax)?;
@@ -133,6 +139,17 @@ impl<'a> MeasuredRow<'a> {
         }
     }
 
+    /// A share above 0 and at most 1; none where the cell is empty.
+    ///
+    /// # Errors
+    /// When the cell holds something else.
+    pub fn share(&self, column: &str) -> Result<Option<f64>, SpecError> {
+        match self.positive(column)? {
+            Some(value) if value > 1.0 => Err(self.bad(column, "must be a share above 0 and at most 1")),
+            value => Ok(value),
+        }
+    }
+
     fn bad(&self, column: &str, problem: &str) -> SpecError {
         SpecError::Value {
             file: self.table.file.clone(),
@@ -174,6 +191,7 @@ mod tests {
             ("", "engine"),
             ("engine,model\n", "gpu"),
             (HEADER, "rows"),
+            ("engine,model,gpu,mode,input_len,output_len,e2e_ms\nv,m,g,open_loop,1,1,1\n", "request_rate"),
             ("engine,model,gpu,mode,concurrency,input_len,output_len\nv,m,g,static,1,1,1\n", "ttft_ms"),
         ] {
             let message = MeasuredTable::parse(text, "a.csv").unwrap_err().to_string();
