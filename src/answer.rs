@@ -14,6 +14,7 @@ mod kernels;
 mod service;
 mod simulate;
 mod speculation;
+mod sweep;
 mod transfer;
 mod validate;
 
@@ -36,6 +37,10 @@ pub use simulate::{
     Saturation, SessionUse, Simulation, SplitQuestion, SplitRate, Usage, load_of, simulate,
 };
 pub use speculation::{Draft, SpeculationOptions, SpeculationUse};
+pub use sweep::{
+    Candidate, Crossover, Fleet, Layout, LeftOut, LeftOutPoint, Reason, Sweep, SweepPoint, SweepQuestion,
+    sweep,
+};
 pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out};
 pub use validate::kernel_samples;
 pub use validate::{

@@ -15,7 +15,9 @@ mod meta;
 mod models;
 mod output;
 mod progress;
+mod settings;
 mod simulate;
+mod sweep;
 mod validate;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -54,6 +56,8 @@ enum Command {
     Estimate(Box<estimate::EstimateArgs>),
     /// Requests over time: queueing, percentiles, goodput under limits; arrivals or a trace.
     Simulate(Box<simulate::SimulateArgs>),
+    /// A grid over any list of models, GPUs, layouts, formats, lengths and loads; frontier and crossovers.
+    Sweep(Box<sweep::SweepArgs>),
     /// The accelerator catalog.
     #[command(subcommand)]
     Gpus(gpus::GpusCommand),
@@ -112,6 +116,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Estimate(arguments) => estimate::run(&arguments, &context),
         Command::Simulate(arguments) => simulate::run(&arguments, &context),
+        Command::Sweep(arguments) => sweep::run(&arguments, &context),
         Command::Gpus(command) => gpus::run(&command, &context),
         Command::Models(command) => models::run(&command, &context),
         Command::Memory(arguments) => memory::run(&arguments, &context),

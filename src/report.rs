@@ -16,6 +16,7 @@ mod models;
 mod points;
 mod quantity;
 mod simulate;
+mod sweep;
 mod table;
 mod transfer;
 mod validate;
@@ -34,6 +35,7 @@ pub use models::{model, model_list};
 pub use points::points_fitted;
 pub use quantity::{bytes_gib, count, duration, number, percent, usd};
 pub use simulate::simulation;
+pub use sweep::{SweepView, sweep};
 pub use validate::validation;
 pub use validate_samples::sample_validation;
 
@@ -74,10 +76,23 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// Rows of CSV as columns and cells, where they are not the items of `json`.
     pub records: Vec<Vec<(String, String)>>,
+    /// Key of the list in `json` whose items are the rows of CSV and of JSON lines; none where `json` itself is.
+    pub rows: Option<&'static str>,
     /// The answer in the layout of `vllm bench serve`, where it has one.
     pub vllm: Option<String>,
     /// The whole answer in SI base units with `schema_version`; an array prints as JSON lines.
     pub json: serde_json::Value,
+}
+
+impl Report {
+    /// Rows of CSV and of JSON lines.
+    fn items(&self) -> &[serde_json::Value] {
+        let list = self.rows.and_then(|key| self.json.get(key)).unwrap_or(&self.json);
+        match list {
+            serde_json::Value::Array(items) => items,
+            one => std::slice::from_ref(one),
+        }
+    }
 }
 
 /// Output formats.

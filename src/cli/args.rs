@@ -1,18 +1,15 @@
 //! Flags shared by the answering commands, and the words of other tools made ours.
 
-use clap::{Args, builder::PossibleValuesParser};
+use clap::Args;
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use super::CliError;
+use super::settings::{Degrees, SettingsArgs, engine};
 use crate::answer::{Draft, Kernels, SpeculationOptions};
 use crate::spec::catalog::{self, Directories};
 use crate::spec::check_deployment;
-use crate::spec::deployment::EngineKind;
 use crate::spec::launch_line;
-use crate::spec::{
-    Accelerator, DataType, Deployment, Engine, Load, ModelSpec, Parallelism, SpecError, Workload,
-};
+use crate::spec::{Accelerator, DataType, Deployment, Load, ModelSpec, SpecError, Workload};
 use crate::units::{GIB, Seconds, parse_bandwidth, parse_bytes, parse_duration, parse_number};
 
 /// vLLM's short flags of several letters, which no POSIX parser reads.
@@ -129,10 +126,10 @@ pub(super) fn image_size(text: &str) -> Result<[u32; 2], String> {
 }
 
 /// A data type, or `auto`: as the checkpoint says.
-#[derive(Debug, Clone, Copy)]
-struct Choice(Option<DataType>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Choice(pub Option<DataType>);
 
-fn data_type(text: &str) -> Result<Choice, String> {
+pub(super) fn data_type(text: &str) -> Result<Choice, String> {
     match text {
         "auto" => Ok(Choice(None)),
         _ => text.parse().map(|d| Choice(Some(d))).map_err(|e: SpecError| e.to_string()),
@@ -187,36 +184,8 @@ pub(super) struct DeploymentArgs {
     /// Data type of the KV cache.
     #[arg(long, value_parser = data_type, default_value = "auto", help_heading = "Deployment")]
     kv_cache_dtype: Choice,
-    /// Longest request in tokens.
-    #[arg(long, value_parser = positive, help_heading = "Deployment")]
-    max_model_len: Option<u64>,
-    /// Most sequences in one step.
-    #[arg(long, value_parser = positive_u32, help_heading = "Deployment")]
-    max_num_seqs: Option<u32>,
-    /// Most tokens in one step.
-    #[arg(long, value_parser = positive_u32, help_heading = "Deployment")]
-    max_num_batched_tokens: Option<u32>,
-    /// Tokens in one KV block.
-    #[arg(long, value_parser = positive_u32, help_heading = "Deployment")]
-    block_size: Option<u32>,
-    /// Share of device memory that the engine may use.
-    #[arg(long, value_parser = share, help_heading = "Deployment")]
-    gpu_memory_utilization: Option<f64>,
-    /// No CUDA graphs.
-    #[arg(long, help_heading = "Deployment")]
-    enforce_eager: bool,
-    /// Calibration file to use instead of the accelerator's own or its nearest relative's.
-    #[arg(long, value_name = "FILE", conflicts_with = "no_calibration", help_heading = "Deployment")]
-    calibration: Option<PathBuf>,
-    /// Use the defaults of the architecture family.
-    #[arg(long, help_heading = "Deployment")]
-    no_calibration: bool,
-    /// Accepted for vLLM's sake; a static batch is answered the same with and without.
-    #[arg(long, hide = true, num_args = 0..=1, value_parser = PossibleValuesParser::new(["true", "false"]))]
-    enable_chunked_prefill: Option<Option<String>>,
-    /// Accepted for vLLM's sake; say how much is cached with --prefix-len.
-    #[arg(long, hide = true, num_args = 0..=1, value_parser = PossibleValuesParser::new(["true", "false"]))]
-    enable_prefix_caching: Option<Option<String>>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 /// Model, accelerator and deployment, resolved and checked against each other.
@@ -253,75 +222,23 @@ impl DeploymentArgs {
         let name = self.model.as_deref().or(self.model_flag.as_deref()).unwrap_or_default();
         let model = catalog::model(name, directories)?;
         let (count, gpu) = catalog::parse_gpu_count(&self.gpu)?;
-        let accelerator = match (&self.calibration, gpu) {
-            (Some(path), "local:cpu" | "local-cpu") => catalog::accelerator_of_calibration(path)?,
-            _ => super::local::accelerator(gpu, directories)?,
+        let accelerator = self.settings.accelerator(gpu, directories)?;
+        let degrees = Degrees {
+            num_gpus: self.num_gpus,
+            tp: self.tensor_parallel_size,
+            pp: self.pipeline_parallel_size,
+            dp: self.data_parallel_size,
+            ep: self.expert_parallel_size,
+            all_experts: self.enable_expert_parallel,
         };
-        let engine: Engine = match self.engine.as_str() {
-            // a GGUF file is llama.cpp's unless another engine is asked for
-            "vllm" if model.checkpoint.method.as_deref() == Some("gguf") => {
-                Engine::newest(EngineKind::Llamacpp)
-            }
-            text => text.parse()?,
-        };
-        let deployment = Deployment {
-            parallelism: self.parallelism(count)?,
-            data_type: self.dtype.0,
-            quantization: self.quantization.0,
-            kv_cache_data_type: self.kv_cache_dtype.0,
-            max_model_len: self.max_model_len,
-            max_num_seqs: self.max_num_seqs,
-            max_num_batched_tokens: self.max_num_batched_tokens,
-            block_size: self.block_size,
-            gpu_memory_utilization: self.gpu_memory_utilization,
-            enforce_eager: self.enforce_eager,
-            ..Deployment::single(engine)
-        };
+        let deployment = self.settings.deployment(
+            engine(&self.engine, &model)?,
+            degrees.resolve(&self.gpu, count)?,
+            [self.dtype, self.quantization, self.kv_cache_dtype],
+        );
         check_deployment(&model, &deployment)?;
-        let kernels = match &self.calibration {
-            Some(path) => Some(Kernels::from_file(path)?.completed(&accelerator)?),
-            None if self.no_calibration => None,
-            None => Kernels::in_force(&accelerator, directories)?,
-        };
+        let kernels = self.settings.kernels(&accelerator, directories)?;
         Ok(Resolved { model, accelerator, deployment, kernels })
-    }
-
-    /// Degrees from the flags; a count of accelerators without degrees is tensor parallelism.
-    fn parallelism(&self, count: Option<u32>) -> Result<Parallelism, SpecError> {
-        let given = match (count, self.num_gpus) {
-            (Some(a), Some(b)) if a != b => {
-                return Err(SpecError::Usage(format!(
-                    "--gpu {} and --num-gpus {b} disagree; give one of them",
-                    self.gpu
-                )));
-            }
-            (a, b) => a.or(b),
-        };
-        let pp = self.pipeline_parallel_size.unwrap_or(1);
-        let dp = self.data_parallel_size.unwrap_or(1);
-        let tp = match (self.tensor_parallel_size, given) {
-            (Some(tp), _) => tp,
-            (None, Some(n)) if pp.checked_mul(dp).is_some_and(|m| n % m == 0) => n / (pp * dp),
-            (None, Some(n)) => {
-                return Err(SpecError::Usage(format!(
-                    "{n} accelerators cannot be divided into pp {pp} × dp {dp}; give --tp, --pp and --dp whose \
-                     product is {n}"
-                )));
-            }
-            (None, None) => 1,
-        };
-        let Some(all) = tp.checked_mul(pp).and_then(|n| n.checked_mul(dp)).filter(|n| *n <= 100_000) else {
-            return Err(SpecError::Usage(format!(
-                "tp {tp} × pp {pp} × dp {dp} is more than 100,000 accelerators"
-            )));
-        };
-        if let Some(n) = given.filter(|n| *n != all) {
-            return Err(SpecError::Usage(format!(
-                "tp {tp} × pp {pp} × dp {dp} = {all} accelerators, but {n} were given; make them agree"
-            )));
-        }
-        let ep = if self.enable_expert_parallel { tp * dp } else { self.expert_parallel_size.unwrap_or(1) };
-        Ok(Parallelism { tp, pp, dp, ep })
     }
 }
 

@@ -73,7 +73,9 @@ impl Output {
             )
             .into());
         }
-        if format != Format::Json && format != Format::Jsonl {
+        // a document has its warnings in it, a line for each row has not
+        let lines_of_rows = format == Format::Jsonl && report.rows.is_some();
+        if lines_of_rows || (format != Format::Json && format != Format::Jsonl) {
             for warning in &report.warnings {
                 to_stderr(&format!("warning: {warning}"));
             }

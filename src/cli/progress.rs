@@ -29,6 +29,11 @@ impl Progress {
         }
     }
 
+    /// So many steps more are done.
+    pub(super) fn add(&self, steps: usize) {
+        self.0.inc(steps as u64);
+    }
+
     /// Wipes the bar.
     pub(super) fn finish(&self) {
         self.0.finish_and_clear();

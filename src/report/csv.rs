@@ -4,10 +4,7 @@ use super::Report;
 use serde_json::Value;
 
 pub(super) fn render(report: &Report) -> String {
-    let items = match &report.json {
-        Value::Array(items) => items.as_slice(),
-        one => std::slice::from_ref(one),
-    };
+    let items = report.items();
     let flattened: Vec<Vec<(String, String)>>;
     let rows = if report.records.is_empty() {
         flattened = items

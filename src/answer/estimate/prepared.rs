@@ -1,0 +1,100 @@
+//! A deployment made ready once and asked for many workloads: what a sweep asks.
+
+use super::loops::{self, is_alone};
+use super::{Estimator, Latency, Question, Throughput, check_workload, throughput, waves};
+use crate::answer::Cost;
+use crate::answer::speculation::refuse_static;
+use crate::memory::{MemoryError, MemoryReport, occupancy};
+use crate::spec::{Formats, Load, SpecError, Workload};
+use crate::work::Operator;
+
+/// Model, accelerator and deployment, with all that does not depend on the workload.
+pub(in crate::answer) struct Prepared<'a> {
+    question: Question<'a>,
+    estimator: Estimator,
+    pub formats: Formats,
+    pub memory: MemoryReport,
+}
+
+/// The numbers of [`super::Estimate`] that follow from the workload alone.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::answer) struct Figures {
+    pub latency: Latency,
+    pub throughput: Throughput,
+    /// US dollars per million prompt and generated tokens, where a price is known.
+    pub usd_per_million_tokens: Option<[f64; 2]>,
+    /// In how many waves a static batch decodes.
+    pub waves: f64,
+}
+
+impl<'a> Prepared<'a> {
+    /// Everything but the workload of a question.
+    ///
+    /// # Errors
+    /// When the deployment cannot run the model.
+    pub(in crate::answer) fn new(question: &Question<'a>) -> Result<Self, MemoryError> {
+        let Question { model, accelerator, deployment, .. } = *question;
+        let formats = Formats::resolve(model, deployment, accelerator)?;
+        let estimator = Estimator::new(question, &formats)?;
+        let memory = occupancy(model, accelerator, deployment)?;
+        Ok(Self { question: *question, estimator, formats, memory })
+    }
+
+    /// What [`super::estimate`] answers for a workload without images, by the same functions. `scratch` is reused between
+    /// calls.
+    ///
+    /// # Errors
+    /// When a value of the workload makes no sense.
+    pub(in crate::answer) fn figures(
+        &self,
+        asked: &Workload,
+        scratch: &mut Vec<Operator>,
+    ) -> Result<Figures, MemoryError> {
+        let question = Question { workload: asked, ..self.question };
+        let Question { model, accelerator, deployment, options, .. } = question;
+        let workload = asked.at_mean();
+        check_workload(&workload)?;
+        self.check_length(asked)?;
+        let speculates = options.speculation.is_some();
+        if speculates {
+            refuse_static(workload.load)?;
+        }
+        let gpus = deployment.parallelism.accelerators();
+        let lengths = [workload.input_len as f64, workload.output_len as f64];
+        let extras = |mut latency: Latency| {
+            latency.add_extras(&self.estimator, &workload, options, model, &self.formats);
+            latency
+        };
+        let (latency, throughput, paid, waves) = if is_alone(asked) && !speculates {
+            let rows = match workload.load {
+                Load::StaticBatch(n) | Load::Concurrency(n) => f64::from(n),
+                Load::Rate { .. } => 1.0,
+            };
+            let waves = waves(&workload, &self.memory, deployment);
+            let latency = extras(self.estimator.latency_in_waves(&workload, waves, scratch));
+            (latency, throughput(&latency, rows, lengths, gpus, &workload), rows, waves)
+        } else {
+            let run = loops::simulated(&question, asked, &self.estimator, &self.memory)?;
+            (extras(run.latency), run.throughput(gpus, workload.prefix_len), run.paid_requests(), 1.0)
+        };
+        let cost = Cost::of(accelerator, options.cost, gpus, paid, lengths, &latency);
+        Ok(Figures {
+            latency,
+            throughput,
+            usd_per_million_tokens: cost
+                .map(|c| [c.usd_per_million_input_tokens, c.usd_per_million_output_tokens]),
+            waves,
+        })
+    }
+
+    /// The longest request of a workload is one that the engine takes.
+    fn check_length(&self, asked: &Workload) -> Result<(), SpecError> {
+        let (longest, most) = (asked.input_len + asked.output_len, self.memory.settings.max_model_len);
+        if longest <= most {
+            return Ok(());
+        }
+        Err(SpecError::Usage(format!(
+            "input + output exceed the {most} tokens of the longest request (--max-model-len)"
+        )))
+    }
+}

@@ -1,0 +1,322 @@
+//! `sweep`: a grid of deployments × workloads, each point answered as `estimate` answers it.
+
+mod crossover;
+mod pareto;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+use super::estimate::{Figures, Latency, Prepared, Throughput};
+use super::{Kernels, Options, Question};
+use crate::spec::{Accelerator, Deployment, Formats, Load, ModelSpec, Workload};
+pub use crossover::{Crossover, Fleet};
+
+/// A deployment of the grid.
+#[derive(Debug, Clone)]
+pub struct Candidate<'a> {
+    /// The model.
+    pub model: &'a ModelSpec,
+    /// The accelerator.
+    pub accelerator: &'a Accelerator,
+    /// Fitted kernel models; none for the family defaults.
+    pub kernels: Option<&'a Kernels>,
+    /// Engine, parallelism, formats.
+    pub deployment: Deployment,
+    /// Why its flags contradict each other, where they do.
+    pub refused: Option<String>,
+}
+
+/// A grid.
+#[derive(Clone, Copy)]
+pub struct SweepQuestion<'a> {
+    /// Deployments, in the order of the answer.
+    pub candidates: &'a [Candidate<'a>],
+    /// Workloads asked of each, in the order of the answer.
+    pub workloads: &'a [Workload],
+    /// Everything else.
+    pub options: &'a Options,
+    /// Called with the number of points done since the last call, from several threads.
+    pub done: &'a (dyn Fn(usize) + Sync),
+}
+
+/// A deployment as it was understood.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Layout {
+    /// Model id.
+    pub model: String,
+    /// Accelerator id.
+    pub gpu: String,
+    /// Accelerators in all.
+    pub num_gpus: u32,
+    /// Engine with version.
+    pub engine: String,
+    /// Tensor parallel degree.
+    pub tensor_parallel_size: u32,
+    /// Pipeline parallel degree.
+    pub pipeline_parallel_size: u32,
+    /// Data parallel degree.
+    pub data_parallel_size: u32,
+    /// Expert parallel degree.
+    pub expert_parallel_size: u32,
+    /// Format of the bulk of the weights; as asked where the accelerator cannot run it.
+    pub weight_dtype: String,
+    /// Format of the KV cache; as asked where the accelerator cannot run it.
+    pub kv_cache_dtype: String,
+}
+
+impl Layout {
+    fn of(candidate: &Candidate<'_>, formats: Option<&Formats>) -> Self {
+        let Candidate { model, accelerator, deployment, .. } = candidate;
+        let p = deployment.parallelism;
+        let asked = |d: Option<crate::spec::DataType>| d.map_or("auto", crate::spec::DataType::name);
+        let (weights, cache) = match formats {
+            Some(formats) => (formats.main(model).weights.name(), formats.kv_cache.name()),
+            None => (
+                asked(deployment.quantization.or(deployment.data_type)),
+                asked(deployment.kv_cache_data_type),
+            ),
+        };
+        Self {
+            model: model.id.clone(),
+            gpu: accelerator.id.clone(),
+            // flags that are refused may multiply beyond any machine
+            num_gpus: p.tp.saturating_mul(p.pp).saturating_mul(p.dp),
+            engine: deployment.engine.to_string(),
+            tensor_parallel_size: p.tp,
+            pipeline_parallel_size: p.pp,
+            data_parallel_size: p.dp,
+            expert_parallel_size: p.ep,
+            weight_dtype: weights.into(),
+            kv_cache_dtype: cache.into(),
+        }
+    }
+
+    /// Degrees as people write them: `tp2 dp2`.
+    #[must_use]
+    pub fn degrees(&self) -> String {
+        let all = [
+            ("tp", self.tensor_parallel_size),
+            ("pp", self.pipeline_parallel_size),
+            ("dp", self.data_parallel_size),
+            ("ep", self.expert_parallel_size),
+        ];
+        let shown: Vec<String> = all
+            .iter()
+            .filter(|(name, degree)| *degree > 1 || *name == "tp")
+            .map(|(name, degree)| format!("{name}{degree}"))
+            .collect();
+        shown.join(" ")
+    }
+}
+
+/// A point of the grid that has an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SweepPoint {
+    /// Index of its deployment in [`Sweep::layouts`].
+    pub layout: usize,
+    /// Index of its workload in [`Sweep::workloads`].
+    pub workload: usize,
+    /// Latencies in seconds.
+    pub latency: Latency,
+    /// Rates.
+    pub throughput: Throughput,
+    /// US dollars per million prompt and generated tokens, where a price is known.
+    pub usd_per_million_tokens: Option<[f64; 2]>,
+    /// In how many waves a static batch decodes; more than 1 where the KV pool does not hold it.
+    pub waves: f64,
+    /// No other answer to the same lengths with this model has more tokens/s per accelerator and as many per user, or more
+    /// per user and as many per accelerator.
+    pub is_pareto: bool,
+}
+
+/// What kept points out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No engine would start it, or the flags contradict each other.
+    Refused,
+    /// It does not fit into memory.
+    DoesNotFit,
+}
+
+/// Points left out for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// What kind of reason.
+    pub kind: Reason,
+    /// The reason in words.
+    pub reason: String,
+    /// How many points.
+    pub count: usize,
+}
+
+/// A point that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOutPoint {
+    /// Index of its deployment in [`Sweep::layouts`].
+    pub layout: usize,
+    /// Index of its workload in [`Sweep::workloads`]; none where all of them are left out.
+    pub workload: Option<usize>,
+    /// Index of the reason in [`Sweep::left_out`].
+    pub reason: usize,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sweep {
+    /// Deployments of the grid, in its order.
+    pub layouts: Vec<Layout>,
+    /// Workloads of the grid, in its order.
+    pub workloads: Vec<Workload>,
+    /// Points with an answer, by deployment and then workload.
+    pub points: Vec<SweepPoint>,
+    /// Why others have none, the most frequent first.
+    pub left_out: Vec<LeftOut>,
+    /// Which.
+    pub left_out_points: Vec<LeftOutPoint>,
+    /// Where the best layout changes along the load.
+    pub crossovers: Vec<Crossover>,
+    /// Warnings of the deployments, each once.
+    pub warnings: Vec<String>,
+}
+
+/// Workloads that one task answers: enough to hide what a task costs, few enough to share.
+const CHUNK: usize = 256;
+
+type Refusal = (Reason, String);
+
+/// All of one deployment.
+struct Answered {
+    layout: Layout,
+    figures: Result<Vec<Result<Figures, Refusal>>, Refusal>,
+    warnings: Vec<String>,
+}
+
+/// Answers every point of a grid, in parallel. The answer does not depend on the number of threads.
+#[must_use]
+pub fn sweep(question: &SweepQuestion<'_>) -> Sweep {
+    let answered: Vec<Answered> =
+        question.candidates.par_iter().map(|candidate| answer(question, candidate)).collect();
+    let mut found = Sweep {
+        layouts: vec![],
+        workloads: question.workloads.to_vec(),
+        points: vec![],
+        left_out: vec![],
+        left_out_points: vec![],
+        crossovers: vec![],
+        warnings: vec![],
+    };
+    let mut refusals = vec![];
+    for (layout, all) in answered.into_iter().enumerate() {
+        found.layouts.push(all.layout);
+        for warning in all.warnings {
+            if !found.warnings.contains(&warning) {
+                found.warnings.push(warning);
+            }
+        }
+        match all.figures {
+            Err(refusal) => refusals.push((layout, None, refusal)),
+            Ok(figures) => {
+                for (workload, figures) in figures.into_iter().enumerate() {
+                    match figures {
+                        Ok(figures) => found.points.push(point(layout, workload, figures)),
+                        Err(refusal) => refusals.push((layout, Some(workload), refusal)),
+                    }
+                }
+            }
+        }
+    }
+    (found.left_out, found.left_out_points) = counted(refusals, question.workloads.len());
+    pareto::mark(&mut found);
+    found.crossovers = crossover::crossovers(&found);
+    found
+}
+
+fn answer(question: &SweepQuestion<'_>, candidate: &Candidate<'_>) -> Answered {
+    let done = |figures| {
+        (question.done)(question.workloads.len());
+        figures
+    };
+    let refused = |reason: String| {
+        let Candidate { model, accelerator, deployment, .. } = candidate;
+        let formats = Formats::resolve(model, deployment, accelerator).ok();
+        let layout = Layout::of(candidate, formats.as_ref());
+        Answered { layout, figures: done(Err((Reason::Refused, reason))), warnings: vec![] }
+    };
+    if let Some(reason) = &candidate.refused {
+        return refused(reason.clone());
+    }
+    let nothing = Workload::batch(1, 1, 1);
+    let prepared = Prepared::new(&Question {
+        model: candidate.model,
+        accelerator: candidate.accelerator,
+        deployment: &candidate.deployment,
+        workload: question.workloads.first().unwrap_or(&nothing),
+        kernels: candidate.kernels,
+        options: question.options,
+    });
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return refused(error.to_string()),
+    };
+    let layout = Layout::of(candidate, Some(&prepared.formats));
+    if !prepared.memory.fits {
+        let reason = prepared.memory.reason.clone().unwrap_or_else(|| "the KV pool is too small".into());
+        return Answered { layout, figures: done(Err((Reason::DoesNotFit, reason))), warnings: vec![] };
+    }
+    let mut warnings = candidate.model.warnings.clone();
+    warnings.extend(prepared.formats.warnings.iter().cloned());
+    // loops are simulated and take long: one at a time, so that all threads have some
+    let is_static = |w: &Workload| matches!(w.load, Load::StaticBatch(_));
+    let size = if question.workloads.iter().all(is_static) { CHUNK } else { 1 };
+    let chunks: Vec<Vec<Result<Figures, Refusal>>> = question
+        .workloads
+        .par_chunks(size)
+        .map(|chunk| {
+            let mut scratch = vec![];
+            let figures = chunk
+                .iter()
+                .map(|workload| {
+                    let figures = prepared.figures(workload, &mut scratch);
+                    figures.map_err(|error| (Reason::Refused, error.to_string()))
+                })
+                .collect();
+            (question.done)(chunk.len());
+            figures
+        })
+        .collect();
+    Answered { layout, figures: Ok(chunks.into_iter().flatten().collect()), warnings }
+}
+
+fn point(layout: usize, workload: usize, figures: Figures) -> SweepPoint {
+    let Figures { latency, throughput, usd_per_million_tokens, waves } = figures;
+    SweepPoint { layout, workload, latency, throughput, usd_per_million_tokens, waves, is_pareto: false }
+}
+
+/// Reasons with their points, the most frequent first, then in the order of the alphabet.
+fn counted(
+    refusals: Vec<(usize, Option<usize>, Refusal)>,
+    workloads: usize,
+) -> (Vec<LeftOut>, Vec<LeftOutPoint>) {
+    let mut counts: BTreeMap<&Refusal, usize> = BTreeMap::new();
+    for (_, workload, refusal) in &refusals {
+        *counts.entry(refusal).or_default() += if workload.is_some() { 1 } else { workloads };
+    }
+    let mut order: Vec<(&Refusal, usize)> = counts.into_iter().collect();
+    order.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let place: BTreeMap<&Refusal, usize> = order.iter().enumerate().map(|(i, (r, _))| (*r, i)).collect();
+    let points = refusals
+        .iter()
+        .map(|(layout, workload, refusal)| LeftOutPoint {
+            layout: *layout,
+            workload: *workload,
+            reason: place[refusal],
+        })
+        .collect();
+    let reasons = order
+        .iter()
+        .map(|((kind, reason), count)| LeftOut { kind: *kind, reason: reason.clone(), count: *count })
+        .collect();
+    (reasons, points)
+}
