@@ -25,9 +25,20 @@ fn turns(calls: Length) -> Turns {
 }
 
 fn serve(turns: Turns, arrivals: Arrivals, sessions: u64, pool: &Pool, options: &RunOptions) -> Outcome {
+    serve_seed(turns, arrivals, sessions, pool, options, 5)
+}
+
+fn serve_seed(
+    turns: Turns,
+    arrivals: Arrivals,
+    sessions: u64,
+    pool: &Pool,
+    options: &RunOptions,
+    seed: u64,
+) -> Outcome {
     let (mut clock, scheduler) = llama();
     let lengths = Lengths::Sessions(Arc::new(turns));
-    let traffic = Traffic { arrivals, lengths, requests: sessions, seed: 5 };
+    let traffic = Traffic { arrivals, lengths, requests: sessions, seed };
     run(&mut clock, &scheduler, pool, &traffic, &RunOptions { records: true, ..*options }).unwrap()
 }
 
@@ -58,23 +69,34 @@ fn contexts_grow_and_every_call_ends() {
     assert!((durations.mean() - busy - 3.0).abs() < 0.8, "{} {busy}", durations.mean());
 }
 
+/// Mean TTFT with runs of decode steps over that with every step by itself.
+fn fast_over_slow(arrivals: &Arrivals, routing: Routing, seed: u64) -> f64 {
+    let run = |step_by_step| {
+        let options = RunOptions { replicas: 2, routing, step_by_step, ..RunOptions::default() };
+        let turns = turns(Length::Uniform(1, 6));
+        serve_seed(turns, arrivals.clone(), 60, &pool(Some(40_000), &[]), &options, seed)
+    };
+    let (fast, slow) = (run(false), run(true));
+    assert_eq!(fast.metrics.completed(), fast.sent);
+    assert_eq!((fast.sent, slow.sent), (slow.sent, slow.metrics.completed()));
+    fast.metrics.ttft.mean() / slow.metrics.ttft.mean()
+}
+
 #[test]
-fn open_loops_routers_and_single_steps_agree() {
-    for (arrivals, routing) in [
-        (Arrivals::Open(Rate::constant(3.0).unwrap(), 1.0), Routing::RoundRobin),
-        (Arrivals::Closed(30), Routing::PrefixAware),
-    ] {
-        let run = |step_by_step| {
-            let options = RunOptions { replicas: 2, routing, step_by_step, ..RunOptions::default() };
-            serve(turns(Length::Uniform(1, 6)), arrivals.clone(), 60, &pool(Some(40_000), &[]), &options)
-        };
-        let (fast, slow) = (run(false), run(true));
-        assert_eq!(fast.metrics.completed(), fast.sent);
-        assert_eq!((fast.sent, slow.sent), (slow.sent, slow.metrics.completed()));
-        let ratio = fast.metrics.ttft.mean() / slow.metrics.ttft.mean();
-        // a microsecond decides which of two replicas takes a call, and with it what it finds cached
-        assert!((ratio - 1.0).abs() < 0.04, "{routing:?} {ratio}");
-    }
+fn open_loops_and_single_steps_agree() {
+    let arrivals = Arrivals::Open(Rate::constant(3.0).unwrap(), 1.0);
+    let ratio = fast_over_slow(&arrivals, Routing::RoundRobin, 5);
+    assert!((ratio - 1.0).abs() < 1e-6, "{ratio}");
+}
+
+/// A microsecond decides which of two replicas takes a call, and with it what it finds cached; from there on the two go
+/// different ways. About half of the seeds agree to the last digit, the others scatter by 2 %: no seed tells whether runs
+/// are biased, but their mean does.
+#[test]
+fn closed_loops_routed_by_state_and_single_steps_agree_on_average() {
+    let ratios = (0..24).map(|seed| fast_over_slow(&Arrivals::Closed(30), Routing::PrefixAware, seed));
+    let mean = ratios.sum::<f64>() / 24.0;
+    assert!((mean - 1.0).abs() < 0.01, "{mean}");
 }
 
 #[test]
