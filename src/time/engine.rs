@@ -158,8 +158,7 @@ impl EngineTerms {
     /// Slowdown of prefill kernels on a device.
     #[must_use]
     pub fn prefill_slowdown(&self, hardware: &Hardware) -> f64 {
-        let newest = hardware.peak(DataType::Nvfp4) > 0.0;
-        self.prefill_scale * if newest { self.prefill_scale_4bit } else { 1.0 }
+        self.prefill_scale * if hardware.multiplies_in_4_bit() { self.prefill_scale_4bit } else { 1.0 }
     }
 
     /// Host seconds of a step: t_step + t_row·rows + (t_rank + t_rank_row·rows)·log₂(ranks) + t_ctx·cached tokens.

@@ -65,12 +65,18 @@ impl Hardware {
         if self.peak(DataType::Bf16) > 0.0 { DataType::Bf16 } else { DataType::Fp16 }
     }
 
+    /// True where the tensor cores multiply in NVIDIA's 4 bit: Blackwell and later.
+    #[must_use]
+    pub fn multiplies_in_4_bit(&self) -> bool {
+        self.peak(DataType::Nvfp4) > 0.0
+    }
+
     /// Query heads that a sparse latent kernel multiplies for so many: whole tiles of 64, of 128 on tensor cores
     /// that multiply in 4 bit. Source: `required_padding` in SGLang's NSA backend and the padding in vLLM's
     /// `flashmla_sparse`, which FlashMLA's kernels ask for.
     #[must_use]
     pub fn padded_heads(&self, heads: f64) -> f64 {
-        let tile = if self.peak(DataType::Nvfp4) > 0.0 { 128.0 } else { 64.0 };
+        let tile = if self.multiplies_in_4_bit() { 128.0 } else { 64.0 };
         (heads / tile).ceil() * tile
     }
 

@@ -124,7 +124,7 @@ impl Router {
     /// Expected load of a rank. With equally popular experts copies are binomial, c ~ B(T, k/E); with gamma-distributed
     /// popularity of shape κ negative binomial of mean m = T·k/E: P(0) = (1 + m/κ)^−κ, P(c+1)/P(c) =
     /// (c + κ)/(c + 1)·m/(m + κ). The busiest of R ranks then has z deviations more than their mean, z of
-    /// [`Self::deviations`], on which the others wait; with equal popularity that is left out (below 15 %).
+    /// [`Spread`], on which the others wait; with equal popularity that is left out (below 15 %).
     fn spread(&self, shape: Option<f64>, tokens: u64) -> Load {
         let (local, t) = (self.local(), tokens as f64);
         let share = (f64::from(self.top_k) / f64::from(self.experts.max(1))).min(1.0);
@@ -151,40 +151,10 @@ impl Router {
                 }
             }
         }
-        let copies = self.copies(shape, t);
+        let spread = Spread::new(*self, shape);
+        let copies = spread.copies(t);
         let busier = copies / (local * mean);
-        Load { active: self.active(shape, t), copies, tiles: tiles.map(|x| local * busier * x) }.consistent()
-    }
-
-    /// Standard deviations by which the largest of R normal values lies above their mean:
-    /// Φ⁻¹((R − 3/8)/(R + 1/4)), Blom, Statistical Estimates and Transformed Beta-Variables, 1958.
-    fn deviations(&self) -> f64 {
-        let ranks = f64::from(self.ranks.max(1));
-        Normal::standard().inverse_cdf((ranks - 0.375) / (ranks + 0.25)).max(0.0)
-    }
-
-    /// Copies on a rank: T·k/R, and on the busiest of ranks with unequally popular experts
-    /// z·√(E_l·(m + m²/κ)) more.
-    fn copies(&self, shape: Option<f64>, tokens: f64) -> f64 {
-        let (local, k) = (self.local(), f64::from(self.top_k));
-        let mean = tokens * k / f64::from(self.experts.max(1));
-        let spread = shape.map_or(0.0, |shape| (local * mean * (1.0 + mean / shape)).sqrt());
-        (local * mean + self.deviations() * spread).min(tokens * k.min(local).max(local * mean / tokens))
-    }
-
-    /// Experts of a rank that at least one of T tokens picks: (1 − (1 − k/E)^T) of them where all are equally
-    /// popular, else p = 1 − (1 + T·k/(E·κ))^−κ, on the busiest rank z·√(E_l·p·(1 − p)) more; one token picks k.
-    fn active(&self, shape: Option<f64>, tokens: f64) -> f64 {
-        let (local, k) = (self.local(), f64::from(self.top_k));
-        let share = k / f64::from(self.experts.max(1));
-        let missed = match shape {
-            Some(shape) if share < 1.0 => (1.0 + tokens * share / shape).powf(-shape),
-            _ => (1.0 - share).max(0.0).powf(tokens),
-        };
-        let more = shape.map_or(0.0, |_| self.deviations() * (local * missed * (1.0 - missed)).sqrt());
-        (local * (1.0 - missed) + more)
-            .min(local)
-            .max(local.min(k.min(tokens * k) * local / f64::from(self.experts.max(1))))
+        Load { active: spread.active(t), copies, tiles: tiles.map(|x| local * busier * x) }.consistent()
     }
 
     /// Copies of the first rank's experts when slot j of token i goes to expert i + j·⌈E/k⌉ (mod E); fewer
@@ -274,6 +244,63 @@ impl Router {
     }
 }
 
+/// Random routing on one rank, with what does not depend on the tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Spread {
+    local: f64,
+    experts: f64,
+    top_k: f64,
+    /// Shape κ of the popularity; none where it is equal.
+    shape: Option<f64>,
+    /// Standard deviations z by which the largest of R normal values lies above their mean:
+    /// Φ⁻¹((R − 3/8)/(R + 1/4)), Blom, Statistical Estimates and Transformed Beta-Variables, 1958.
+    deviations: f64,
+}
+
+impl Spread {
+    fn new(router: Router, shape: Option<f64>) -> Self {
+        let ranks = f64::from(router.ranks.max(1));
+        Self {
+            local: router.local(),
+            experts: f64::from(router.experts.max(1)),
+            top_k: f64::from(router.top_k),
+            shape,
+            deviations: Normal::standard().inverse_cdf((ranks - 0.375) / (ranks + 0.25)).max(0.0),
+        }
+    }
+
+    /// That of a routing; none where a routing is counted out instead.
+    fn of(router: Router, routing: Routing) -> Option<Self> {
+        match routing {
+            Routing::Uniform => Some(Self::new(router, None)),
+            Routing::Gamma(shape) => Some(Self::new(router, Some(shape))),
+            Routing::Balanced | Routing::PowerLaw(_) => None,
+        }
+    }
+
+    /// Copies on a rank: T·k/R, and on the busiest of ranks with unequally popular experts
+    /// z·√(E_l·(m + m²/κ)) more.
+    fn copies(&self, tokens: f64) -> f64 {
+        let Self { local, top_k: k, .. } = *self;
+        let mean = tokens * k / self.experts;
+        let spread = self.shape.map_or(0.0, |shape| (local * mean * (1.0 + mean / shape)).sqrt());
+        (local * mean + self.deviations * spread).min(tokens * k.min(local).max(local * mean / tokens))
+    }
+
+    /// Experts of a rank that at least one of T tokens picks: (1 − (1 − k/E)^T) of them where all are equally
+    /// popular, else p = 1 − (1 + T·k/(E·κ))^−κ, on the busiest rank z·√(E_l·p·(1 − p)) more; one token picks k.
+    fn active(&self, tokens: f64) -> f64 {
+        let Self { local, top_k: k, .. } = *self;
+        let share = k / self.experts;
+        let missed = match self.shape {
+            Some(shape) if share < 1.0 => (1.0 + tokens * share / shape).powf(-shape),
+            _ => (1.0 - share).max(0.0).powf(tokens),
+        };
+        let more = self.shape.map_or(0.0, |_| self.deviations * (local * missed * (1.0 - missed)).sqrt());
+        (local * (1.0 - missed) + more).min(local).max(local.min(k.min(tokens * k) * local / self.experts))
+    }
+}
+
 impl Load {
     /// Tiles hold every copy, and every active expert has one.
     fn consistent(mut self) -> Self {
@@ -289,7 +316,7 @@ impl Load {
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoutingTable {
     router: Router,
-    routing: Routing,
+    spread: Option<Spread>,
     nodes: Vec<Load>,
     /// Requests that are one and the same, token by token.
     same: f64,
@@ -304,7 +331,7 @@ impl RoutingTable {
             let load = router.load(routing, 1 << doubling);
             nodes.push(nodes.last().map_or(load, |before| load.zip(*before, f64::max)));
         }
-        Self { router, routing, nodes, same: 1.0 }
+        Self { router, spread: Spread::of(router, routing), nodes, same: 1.0 }
     }
 
     /// The same where so many requests at a time are one request repeated: a token and its repetitions pick the same
@@ -350,13 +377,10 @@ impl RoutingTable {
             let scale = (part - 1.0).exp2();
             Load { active: high.active, ..high.zip(*high, |a, _| a * scale) }
         };
-        let shape = match self.routing {
-            Routing::Uniform => None,
-            Routing::Gamma(shape) => Some(shape),
-            _ => return load.consistent(),
-        };
-        load.active = self.router.active(shape, tokens);
-        load.copies = self.router.copies(shape, tokens);
+        if let Some(spread) = &self.spread {
+            load.active = spread.active(tokens);
+            load.copies = spread.copies(tokens);
+        }
         load.consistent()
     }
 }
@@ -384,18 +408,19 @@ mod tests {
 
     #[test]
     fn experts_hit_by_hand() {
-        let all = ROUTER.active(None, 1.0);
-        assert!((all - 8.0).abs() < 1e-9 && (ROUTER.active(Some(1.0), 1.0) - 8.0).abs() < 1e-9);
+        let active = |router, shape, tokens| Spread::new(router, shape).active(tokens);
+        let all = active(ROUTER, None, 1.0);
+        assert!((all - 8.0).abs() < 1e-9 && (active(ROUTER, Some(1.0), 1.0) - 8.0).abs() < 1e-9);
         // two tokens, 8 of 128 each: 128·(1 − (15/16)²) = 15.5
-        assert!((ROUTER.active(None, 2.0) - 15.5).abs() < 1e-9);
-        assert!((SPREAD.active(None, 1e6) - 16.0).abs() < 1e-9);
+        assert!((active(ROUTER, None, 2.0) - 15.5).abs() < 1e-9);
+        assert!((active(SPREAD, None, 1e6) - 16.0).abs() < 1e-9);
         // the busiest of 8 ranks of 16: p = 0.8, 12.8 + 1.4342·√(16·0.8·0.2) experts, 64 + 1.4342·√(16·4·5) copies
-        assert!((SPREAD.active(Some(1.0), 64.0) - 15.0947).abs() < 2e-3);
-        assert!((SPREAD.copies(Some(1.0), 64.0) - 89.6558).abs() < 2e-2);
+        assert!((active(SPREAD, Some(1.0), 64.0) - 15.0947).abs() < 2e-3);
+        assert!((Spread::new(SPREAD, Some(1.0)).copies(64.0) - 89.6558).abs() < 2e-2);
         // 64 tokens, four copies an expert: 128·(1 − 1/(1 + 4)) = 102.4
-        assert!((ROUTER.active(Some(1.0), 64.0) - 102.4).abs() < 1e-9);
+        assert!((active(ROUTER, Some(1.0), 64.0) - 102.4).abs() < 1e-9);
         // many shapes are equal popularity
-        assert!((ROUTER.active(Some(1e6), 64.0) / ROUTER.active(None, 64.0) - 1.0).abs() < 0.01);
+        assert!((active(ROUTER, Some(1e6), 64.0) / active(ROUTER, None, 64.0) - 1.0).abs() < 0.01);
     }
 
     #[test]
