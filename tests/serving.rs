@@ -1,47 +1,18 @@
 //! The simulator: fast-forwarding against single steps, conservation, queueing theory's limits.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use foretoken::answer::{Estimator, Options, Question};
-use foretoken::memory::occupancy;
+#[path = "common/simulator.rs"]
+mod simulator;
+
 use foretoken::serving::{
     Admission, Arrivals, BatchWait, CacheBytes, Chunk, Finished, Length, Lengths, Link, Metrics, Order,
     Outcome, Pool, RankLoad, Rate, Routing, Run, RunOptions, Scheduler, Slo, Speculation, Stage, StepClock,
     Traffic, run, run_split,
 };
-use foretoken::spec::catalog::{self, Directories};
-use foretoken::spec::{Deployment, Engine, EngineKind, Formats, Parallelism, Workload};
+use foretoken::spec::{EngineKind, Parallelism};
 use foretoken::work::{DecodeRows, PrefillChunk, Step};
 use proptest::prelude::*;
-
-/// Clock and scheduler of a model on H100 under an engine.
-fn deployed(model: &str, engine: EngineKind, parallelism: Parallelism) -> (StepClock, Scheduler) {
-    let none = Directories::default();
-    let model = catalog::model(model, &none).unwrap();
-    let accelerator = catalog::accelerator("h100-sxm", &none).unwrap();
-    let deployment = Deployment { parallelism, ..Deployment::single(Engine::newest(engine)) };
-    let formats = Formats::resolve(&model, &deployment, &accelerator).unwrap();
-    let question = Question {
-        model: &model,
-        accelerator: &accelerator,
-        deployment: &deployment,
-        workload: &Workload::batch(1, 1, 1),
-        kernels: None,
-        options: &Options::default(),
-    };
-    let estimator = Estimator::new(&question, &formats).unwrap();
-    let memory = occupancy(&model, &accelerator, &deployment).unwrap();
-    let scheduler = Scheduler::of(
-        deployment.engine,
-        deployment.scheduling,
-        &memory.settings,
-        estimator.timer().terms().request_ms,
-    );
-    (StepClock::new(estimator.timer().clone(), parallelism.pp), scheduler)
-}
-
-fn llama() -> (StepClock, Scheduler) {
-    deployed("llama-3.1-8b", EngineKind::Vllm, Parallelism::ONE)
-}
+use simulator::{deployed, llama};
 
 fn fixed(input: u32, output: u32) -> Lengths {
     Lengths::Independent { input: Length::Fixed(input), output: Length::Fixed(output) }

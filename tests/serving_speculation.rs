@@ -4,7 +4,7 @@
 use foretoken::answer::{
     Demand, Draft, Estimate, Kernels, Options, Question, Simulation, SpeculationOptions, estimate, simulate,
 };
-use foretoken::serving::{Arrivals, Discipline, Length, Lengths, Routing, Slo, Traffic};
+use foretoken::serving::{Arrivals, Length, Lengths, Traffic};
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::{Accelerator, Deployment, Engine, EngineKind, Load, ModelSpec, Parallelism, Workload};
 
@@ -60,18 +60,8 @@ impl Site {
     ) -> Simulation {
         let workload = Workload::new(1000, 300, Load::Concurrency(concurrency));
         let options = Options { speculation, ..Options::default() };
-        let demand = Demand {
-            traffic: Traffic { arrivals: Arrivals::Closed(concurrency), lengths, requests: 300, seed: 3 },
-            lengths_source: None,
-            replicas: 1,
-            routing: Routing::RoundRobin,
-            discipline: Discipline::Fcfs,
-            tiers: vec![],
-            slo: Slo::default(),
-            share: 0.9,
-            find_rate: false,
-            fluidity: false,
-        };
+        let demand =
+            Demand::new(Traffic { arrivals: Arrivals::Closed(concurrency), lengths, requests: 300, seed: 3 });
         simulate(&self.question(&workload, &options), &demand, None).unwrap()
     }
 }

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use foretoken::answer::{Demand, Kernels, KvLink, Options, Question, Simulation, SplitQuestion, simulate};
-use foretoken::serving::{Arrivals, Discipline, Length, Lengths, Rate, Routing, Slo, Traffic};
+use foretoken::serving::{Arrivals, Length, Lengths, Rate, Routing, Slo, Traffic};
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::{Accelerator, Deployment, Engine, EngineKind, Load, ModelSpec, Parallelism, Workload};
 
@@ -27,21 +27,13 @@ fn site(model: &str, gpu: &str, tp: u32) -> Site {
 
 fn demand(rate: f64, lengths: Lengths, requests: u64) -> Demand {
     Demand {
-        traffic: Traffic {
+        routing: Routing::LeastLoaded,
+        ..Demand::new(Traffic {
             arrivals: Arrivals::Open(Rate::constant(rate).unwrap(), 1.0),
             lengths,
             requests,
             seed: 3,
-        },
-        lengths_source: None,
-        replicas: 1,
-        routing: Routing::LeastLoaded,
-        discipline: Discipline::Fcfs,
-        tiers: vec![],
-        slo: Slo::default(),
-        share: 0.9,
-        find_rate: false,
-        fluidity: false,
+        })
     }
 }
 

@@ -46,6 +46,25 @@ pub struct Demand {
     pub fluidity: bool,
 }
 
+impl Demand {
+    /// Traffic to one replica, first come first served, without limits.
+    #[must_use]
+    pub fn new(traffic: Traffic) -> Self {
+        Self {
+            traffic,
+            lengths_source: None,
+            replicas: 1,
+            routing: Routing::RoundRobin,
+            discipline: Discipline::Fcfs,
+            tiers: vec![],
+            slo: Slo::default(),
+            share: 0.9,
+            find_rate: false,
+            fluidity: false,
+        }
+    }
+}
+
 /// Which tokens come in time for a reader (Agrawal et al., Metron, 2024).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Fluidity {
