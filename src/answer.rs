@@ -11,6 +11,7 @@ mod estimate;
 mod explain;
 mod interval;
 mod kernels;
+mod layout;
 mod service;
 mod simulate;
 mod speculation;
@@ -31,6 +32,7 @@ pub use estimate::{
 pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metrics, tpot};
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
+pub use layout::Layout;
 pub use service::Service;
 pub use simulate::{
     Demand, Disaggregation, Fluidity, Goodput, KvLink, KvTier, Latencies, LinkUse, PoolUse, Rates,
@@ -38,8 +40,7 @@ pub use simulate::{
 };
 pub use speculation::{Draft, SpeculationOptions, SpeculationUse};
 pub use sweep::{
-    Candidate, Crossover, Fleet, Layout, LeftOut, LeftOutPoint, Reason, Sweep, SweepPoint, SweepQuestion,
-    sweep,
+    Candidate, Crossover, Fleet, LeftOut, LeftOutPoint, Reason, Sweep, SweepPoint, SweepQuestion, sweep,
 };
 pub use transfer::{TRANSFER_HEADER, Transfer, embedded_transfers, leave_one_out};
 pub use validate::kernel_samples;

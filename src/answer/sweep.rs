@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use super::estimate::{Figures, Latency, Prepared, Throughput};
+use super::layout::Layout;
 use super::{Kernels, Options, Question};
 use crate::spec::{Accelerator, Deployment, Formats, Load, ModelSpec, Workload};
 pub use crossover::{Crossover, Fleet};
@@ -27,6 +28,12 @@ pub struct Candidate<'a> {
     pub refused: Option<String>,
 }
 
+impl Candidate<'_> {
+    fn layout(&self, formats: Option<&Formats>) -> Layout {
+        Layout::of(self.model, self.accelerator, &self.deployment, formats)
+    }
+}
+
 /// A grid.
 #[derive(Clone, Copy)]
 pub struct SweepQuestion<'a> {
@@ -38,76 +45,6 @@ pub struct SweepQuestion<'a> {
     pub options: &'a Options,
     /// Called with the number of points done since the last call, from several threads.
     pub done: &'a (dyn Fn(usize) + Sync),
-}
-
-/// A deployment as it was understood.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Layout {
-    /// Model id.
-    pub model: String,
-    /// Accelerator id.
-    pub gpu: String,
-    /// Accelerators in all.
-    pub num_gpus: u32,
-    /// Engine with version.
-    pub engine: String,
-    /// Tensor parallel degree.
-    pub tensor_parallel_size: u32,
-    /// Pipeline parallel degree.
-    pub pipeline_parallel_size: u32,
-    /// Data parallel degree.
-    pub data_parallel_size: u32,
-    /// Expert parallel degree.
-    pub expert_parallel_size: u32,
-    /// Format of the bulk of the weights; as asked where the accelerator cannot run it.
-    pub weight_dtype: String,
-    /// Format of the KV cache; as asked where the accelerator cannot run it.
-    pub kv_cache_dtype: String,
-}
-
-impl Layout {
-    fn of(candidate: &Candidate<'_>, formats: Option<&Formats>) -> Self {
-        let Candidate { model, accelerator, deployment, .. } = candidate;
-        let p = deployment.parallelism;
-        let asked = |d: Option<crate::spec::DataType>| d.map_or("auto", crate::spec::DataType::name);
-        let (weights, cache) = match formats {
-            Some(formats) => (formats.main(model).weights.name(), formats.kv_cache.name()),
-            None => (
-                asked(deployment.quantization.or(deployment.data_type)),
-                asked(deployment.kv_cache_data_type),
-            ),
-        };
-        Self {
-            model: model.id.clone(),
-            gpu: accelerator.id.clone(),
-            // flags that are refused may multiply beyond any machine
-            num_gpus: p.tp.saturating_mul(p.pp).saturating_mul(p.dp),
-            engine: deployment.engine.to_string(),
-            tensor_parallel_size: p.tp,
-            pipeline_parallel_size: p.pp,
-            data_parallel_size: p.dp,
-            expert_parallel_size: p.ep,
-            weight_dtype: weights.into(),
-            kv_cache_dtype: cache.into(),
-        }
-    }
-
-    /// Degrees as people write them: `tp2 dp2`.
-    #[must_use]
-    pub fn degrees(&self) -> String {
-        let all = [
-            ("tp", self.tensor_parallel_size),
-            ("pp", self.pipeline_parallel_size),
-            ("dp", self.data_parallel_size),
-            ("ep", self.expert_parallel_size),
-        ];
-        let shown: Vec<String> = all
-            .iter()
-            .filter(|(name, degree)| *degree > 1 || *name == "tp")
-            .map(|(name, degree)| format!("{name}{degree}"))
-            .collect();
-        shown.join(" ")
-    }
 }
 
 /// A point of the grid that has an answer.
@@ -241,7 +178,7 @@ fn answer(question: &SweepQuestion<'_>, candidate: &Candidate<'_>) -> Answered {
     let refused = |reason: String| {
         let Candidate { model, accelerator, deployment, .. } = candidate;
         let formats = Formats::resolve(model, deployment, accelerator).ok();
-        let layout = Layout::of(candidate, formats.as_ref());
+        let layout = candidate.layout(formats.as_ref());
         Answered { layout, figures: done(Err((Reason::Refused, reason))), warnings: vec![] }
     };
     if let Some(reason) = &candidate.refused {
@@ -260,7 +197,7 @@ fn answer(question: &SweepQuestion<'_>, candidate: &Candidate<'_>) -> Answered {
         Ok(prepared) => prepared,
         Err(error) => return refused(error.to_string()),
     };
-    let layout = Layout::of(candidate, Some(&prepared.formats));
+    let layout = candidate.layout(Some(&prepared.formats));
     if !prepared.memory.fits {
         let reason = prepared.memory.reason.clone().unwrap_or_else(|| "the KV pool is too small".into());
         return Answered { layout, figures: done(Err((Reason::DoesNotFit, reason))), warnings: vec![] };

@@ -85,7 +85,10 @@ pub(super) fn run(arguments: &EstimateArgs, context: &Context) -> Result<(), Cli
     })?;
     context.output.print(&report::estimate(&answer, arguments.explain))?;
     if arguments.check && !answer.memory.fits {
-        return Err(CliError::No(format!("{} does not fit on {}", answer.inputs.model, answer.inputs.gpu)));
+        return Err(CliError::No(format!(
+            "{} does not fit on {}",
+            answer.inputs.layout.model, answer.inputs.layout.gpu
+        )));
     }
     Ok(())
 }

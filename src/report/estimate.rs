@@ -50,21 +50,24 @@ fn heading(answer: &Estimate) -> Vec<String> {
     };
     let mut parallel = String::new();
     for (name, degree) in [
-        ("tp", i.tensor_parallel_size),
-        ("pp", i.pipeline_parallel_size),
-        ("dp", i.data_parallel_size),
-        ("ep", i.expert_parallel_size),
+        ("tp", i.layout.tensor_parallel_size),
+        ("pp", i.layout.pipeline_parallel_size),
+        ("dp", i.layout.data_parallel_size),
+        ("ep", i.layout.expert_parallel_size),
     ] {
         if degree > 1 {
             parallel.push_str(&format!(" {name}{degree}"));
         }
     }
     vec![
-        format!("{} on {}× {}{parallel}, {}", i.model, i.num_gpus, i.gpu, i.engine),
+        format!(
+            "{} on {}× {}{parallel}, {}",
+            i.layout.model, i.layout.num_gpus, i.layout.gpu, i.layout.engine
+        ),
         format!(
             "{} weights, {} KV cache; {} in, {} out, {load}",
-            i.weight_dtype,
-            i.kv_cache_dtype,
+            i.layout.weight_dtype,
+            i.layout.kv_cache_dtype,
             count(i.input_len as f64),
             count(i.output_len as f64)
         ),

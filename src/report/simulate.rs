@@ -49,10 +49,16 @@ fn heading(answer: &Simulation) -> Vec<String> {
     let replicas =
         if answer.replicas > 1 { format!("{} replicas of ", answer.replicas) } else { String::new() };
     let pools = answer.disaggregation.as_ref().map_or_else(String::new, |d| {
-        format!(" for prefill, {} of {}× {} for decode", d.decode_replicas, d.decode.num_gpus, d.decode.gpu)
+        format!(
+            " for prefill, {} of {}× {} for decode",
+            d.decode_replicas, d.decode.layout.num_gpus, d.decode.layout.gpu
+        )
     });
     vec![
-        format!("{replicas}{} on {}× {}, {}{pools}", i.model, i.num_gpus, i.gpu, i.engine),
+        format!(
+            "{replicas}{} on {}× {}, {}{pools}",
+            i.layout.model, i.layout.num_gpus, i.layout.gpu, i.layout.engine
+        ),
         format!(
             "{} requests, {} in, {} out on average, {load}; {} simulated",
             count(answer.simulated_requests as f64),

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::super::Layout;
 use super::loops::is_alone;
 use super::{Estimator, Images, Question, TpotDefinition};
 use crate::spec::{Formats, Load, SpecError, Workload};
@@ -10,28 +11,11 @@ use crate::work::Overrides;
 /// The question as it was understood.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Inputs {
-    /// Model id.
-    pub model: String,
-    /// Accelerator id.
-    pub gpu: String,
-    /// Accelerators in all.
-    pub num_gpus: u32,
-    /// Engine with version.
-    pub engine: String,
-    /// Tensor parallel degree.
-    pub tensor_parallel_size: u32,
-    /// Pipeline parallel degree.
-    pub pipeline_parallel_size: u32,
-    /// Data parallel degree.
-    pub data_parallel_size: u32,
-    /// Expert parallel degree.
-    pub expert_parallel_size: u32,
-    /// Format of the bulk of the weights.
-    pub weight_dtype: String,
+    /// Model, accelerator, engine, degrees, formats of weights and cache.
+    #[serde(flatten)]
+    pub layout: Layout,
     /// Format of activations between layers.
     pub activation_dtype: String,
-    /// Format of the KV cache.
-    pub kv_cache_dtype: String,
     /// Prompt tokens, image tokens included.
     pub input_len: u64,
     /// Generated tokens.
@@ -98,7 +82,6 @@ pub(super) fn inputs(
     estimator: &Estimator,
 ) -> Inputs {
     let Question { model, accelerator, deployment, options, .. } = *question;
-    let p = deployment.parallelism;
     let workload = asked.at_mean();
     let (batch_size, concurrency) = match workload.load {
         Load::StaticBatch(n) => (Some(n), None),
@@ -110,17 +93,8 @@ pub(super) fn inputs(
         _ => (None, None),
     };
     Inputs {
-        model: model.id.clone(),
-        gpu: accelerator.id.clone(),
-        num_gpus: p.accelerators(),
-        engine: deployment.engine.to_string(),
-        tensor_parallel_size: p.tp,
-        pipeline_parallel_size: p.pp,
-        data_parallel_size: p.dp,
-        expert_parallel_size: p.ep,
-        weight_dtype: formats.main(model).weights.name().into(),
+        layout: Layout::of(model, accelerator, deployment, Some(formats)),
         activation_dtype: formats.activations.name().into(),
-        kv_cache_dtype: formats.kv_cache.name().into(),
         input_len: workload.input_len,
         output_len: workload.output_len,
         prefix_len: workload.prefix_len,

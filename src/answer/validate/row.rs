@@ -277,14 +277,14 @@ fn keep_own_measurements(row: MeasuredRow<'_>, asked: &Asked, measured: &mut Vec
 /// the KV pool holds the whole batch), anything else as the file has it.
 fn group_value(column: &str, row: MeasuredRow<'_>, model: &ModelSpec, answer: &Estimate) -> String {
     match column {
-        "engine" => answer.inputs.engine.split('@').next().unwrap_or_default().to_owned(),
-        "model" => answer.inputs.model.clone(),
-        "gpu" => answer.inputs.gpu.clone(),
+        "engine" => answer.inputs.layout.engine.split('@').next().unwrap_or_default().to_owned(),
+        "model" => answer.inputs.layout.model.clone(),
+        "gpu" => answer.inputs.layout.gpu.clone(),
         "room" => {
             let m = &answer.memory;
             let needed = (answer.inputs.input_len + answer.inputs.output_len)
                 * u64::from(answer.inputs.batch_size.or(answer.inputs.concurrency).unwrap_or(1))
-                / u64::from(answer.inputs.data_parallel_size.max(1));
+                / u64::from(answer.inputs.layout.data_parallel_size.max(1));
             match (m.fits, needed <= m.kv_cache_tokens) {
                 (false, _) => "does not fit",
                 (true, true) => "fits",
@@ -312,10 +312,12 @@ fn kind(model: &ModelSpec) -> &'static str {
 
 fn described(answer: &Estimate, asked: &Asked) -> String {
     let i = &answer.inputs;
-    let mut text = format!("{} on {}× {}", i.model, i.num_gpus, i.gpu);
-    for (name, degree) in
-        [("tp", i.tensor_parallel_size), ("pp", i.pipeline_parallel_size), ("dp", i.data_parallel_size)]
-    {
+    let mut text = format!("{} on {}× {}", i.layout.model, i.layout.num_gpus, i.layout.gpu);
+    for (name, degree) in [
+        ("tp", i.layout.tensor_parallel_size),
+        ("pp", i.layout.pipeline_parallel_size),
+        ("dp", i.layout.data_parallel_size),
+    ] {
         if degree > 1 {
             text.push_str(&format!(" {name}{degree}"));
         }
@@ -327,8 +329,8 @@ fn described(answer: &Estimate, asked: &Asked) -> String {
     let prefix = if i.prefix_len > 0 { format!(" after {} cached", i.prefix_len) } else { String::new() };
     format!(
         "{text}, {}, {}, {load}, {} in{prefix}, {} out",
-        i.engine,
-        i.weight_dtype,
+        i.layout.engine,
+        i.layout.weight_dtype,
         i.input_len - i.prefix_len,
         asked.generated
     )
