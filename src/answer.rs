@@ -21,7 +21,7 @@ mod validate;
 
 pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, operators};
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
-pub use cost::{Cost, CostInputs};
+pub use cost::{Assumption, Basis, Cost, CostInputs, Day, HourlyPrice, OLD_DAYS, Ownership, PricePart};
 pub use doctor::{BenchmarkFacts, Doctor, DriverFacts, GpuFacts, doctor};
 pub use energy::Energy;
 pub use engines::{EngineChoice, engine_file};

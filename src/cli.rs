@@ -4,6 +4,7 @@ mod accuracy;
 mod args;
 mod calibrate;
 mod calibrations;
+mod cost_args;
 mod doctor;
 mod error;
 mod estimate;

@@ -3,6 +3,7 @@
 mod accuracy;
 mod calibrated;
 mod calibrations;
+mod cost;
 mod csv;
 mod doctor;
 mod engines;

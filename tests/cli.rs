@@ -7,6 +7,8 @@ fn recorded_sessions() {
         .env("FORETOKEN_HOME", "")
         .env("COLUMNS", "100")
         .env("NO_COLOR", "1")
+        // ages of prices are counted to this day, 2026-11-21
+        .env("SOURCE_DATE_EPOCH", "1795219200")
         .case("tests/cli/*.md")
         .case("README.md");
 }

@@ -1,32 +1,57 @@
 //! What tokens cost, input and output apart by the time that each phase takes.
 
+mod date;
+mod hourly;
+mod ownership;
+
 use serde::Serialize;
 
 use super::estimate::Latency;
-use crate::spec::Accelerator;
 
-/// What the user says of money.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct CostInputs {
-    /// Price of one accelerator-hour in US dollars, overriding the accelerator's file.
-    pub gpu_hour_usd: Option<f64>,
-    /// Share of paid time that is used, 0 to 1.
-    pub utilization: Option<f64>,
-    /// Price of electricity in US dollars per kilowatt-hour.
-    pub electricity_usd_per_kwh: Option<f64>,
+pub use date::{Day, OLD_DAYS};
+pub use hourly::{Basis, CostInputs, HourlyPrice, PricePart};
+pub use ownership::{Assumption, Ownership};
+
+/// Seconds of the whole deployment that one request takes: prefill and decode.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Spent {
+    /// For its prompt.
+    pub prefill_s: f64,
+    /// For its generated tokens.
+    pub decode_s: f64,
+}
+
+impl Spent {
+    /// Of `requests` requests of a static batch, in one wave or several: queue_s is then the decode steps of the waves before.
+    /// Host and network time of a request does not occupy the accelerator.
+    pub fn of_batch(latency: &Latency, requests: f64, output_len: f64) -> Self {
+        let prefill = latency.prefill_s + latency.image_s + latency.kv_load_s;
+        let decode = latency.queue_s + latency.tpot_s * (output_len - 1.0).max(0.0);
+        Self { prefill_s: prefill / requests, decode_s: decode / requests }
+    }
+
+    /// Of requests that end at a rate of X per second: 1/X, of which prefill's share is that in the time in iterations
+    /// ([`crate::serving::Worked::prefill_share`]); waiting for requests is shared out alike. What is fetched or encoded
+    /// before a prompt comes on top.
+    pub fn of_loop(prefill_share: f64, requests_per_s: f64, latency: &Latency) -> Self {
+        let each = 1.0 / requests_per_s;
+        Self {
+            prefill_s: each * prefill_share + latency.image_s + latency.kv_load_s,
+            decode_s: each * (1.0 - prefill_share),
+        }
+    }
 }
 
 /// Cost of a deployment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cost {
     /// Price of one accelerator-hour.
-    pub usd_per_gpu_hour: f64,
-    /// Price of the deployment per hour.
+    #[serde(flatten)]
+    pub price: HourlyPrice,
+    /// Price of the deployment per hour, used or not.
     pub usd_per_hour: f64,
-    /// Where the price came from and its date.
-    pub price_source: String,
-    /// Share of paid time that is used.
-    pub utilization: f64,
+    /// Hours used over hours paid.
+    pub duty: f64,
     /// Prefill time share of the cost, per million prompt tokens.
     pub usd_per_million_input_tokens: f64,
     /// Decode time share of the cost, per million generated tokens.
@@ -36,37 +61,37 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Cost of `requests` requests that occupy `accelerators` accelerators for one E2E.
-    /// $/Mtok = 10⁶ · $/s · t_phase / tokens_phase ÷ utilization. None without a price.
-    ///
-    /// A continuous stream is priced as the static batch it keeps in flight.
+    /// Cost of requests of these lengths that take so much of the deployment ([`usd_per_million_tokens`]).
     pub(super) fn of(
-        accelerator: &Accelerator,
-        inputs: CostInputs,
+        price: &HourlyPrice,
+        duty: f64,
         accelerators: u32,
-        requests: f64,
         [input_len, output_len]: [f64; 2],
-        latency: &Latency,
-    ) -> Option<Self> {
-        let (hour, price_source) = match (inputs.gpu_hour_usd, &accelerator.hourly_price) {
-            (Some(usd), _) => (usd, "--gpu-hour-usd".to_owned()),
-            (None, Some(p)) => (p.usd, format!("{}, {}, {}", p.kind, p.source, p.date)),
-            (None, None) => return None,
-        };
-        let utilization = inputs.utilization.unwrap_or(1.0);
-        let usd_per_hour = hour * f64::from(accelerators);
-        let per_second = usd_per_hour / 3600.0 / utilization;
-        // Host, queue and network time of a request does not occupy the accelerator.
-        let prefill = latency.prefill_s + latency.image_s + latency.kv_load_s;
-        let decode = latency.tpot_s * (output_len - 1.0).max(0.0);
-        Some(Self {
-            usd_per_gpu_hour: hour,
-            usd_per_hour,
-            price_source,
-            utilization,
-            usd_per_million_input_tokens: 1e6 * per_second * prefill / (requests * input_len),
-            usd_per_million_output_tokens: 1e6 * per_second * decode / (requests * output_len),
-            usd_per_request: per_second * (prefill + decode) / requests,
-        })
+        spent: Spent,
+    ) -> Self {
+        let [input, output] =
+            usd_per_million_tokens(price, duty, accelerators, [input_len, output_len], spent);
+        Self {
+            usd_per_hour: f64::from(accelerators) * price.usd_per_gpu_hour,
+            price: price.clone(),
+            duty,
+            usd_per_million_input_tokens: input,
+            usd_per_million_output_tokens: output,
+            usd_per_request: 1e-6 * (input * input_len + output * output_len),
+        }
     }
+}
+
+/// $/Mtok = 10⁶·$/s·t_phase/tokens_phase of prompt and generated tokens, with t_phase the seconds of the whole deployment that
+/// a request's phase takes and $/s = n·p/3600, p the price of an hour of one of its n accelerators at this duty
+/// ([`HourlyPrice::per_used_hour`]).
+pub(super) fn usd_per_million_tokens(
+    price: &HourlyPrice,
+    duty: f64,
+    accelerators: u32,
+    [input_len, output_len]: [f64; 2],
+    spent: Spent,
+) -> [f64; 2] {
+    let per_second = f64::from(accelerators) * price.per_used_hour(duty) / 3600.0;
+    [spent.prefill_s / input_len, spent.decode_s / output_len].map(|seconds| 1e6 * per_second * seconds)
 }

@@ -13,7 +13,7 @@ mod regime;
 
 use serde::Serialize;
 
-use super::cost::Cost;
+use super::cost::{Cost, Spent};
 use super::energy::Energy;
 use super::interval::Intervals;
 use super::speculation::{SpeculationUse, refuse_static};
@@ -197,10 +197,13 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
             let phases = estimator.phases(&shown, waves);
             Energy::of(accelerator, measured, gpus, phases, options.cost.electricity_usd_per_kwh)
         },
-        cost: {
-            let paid = simulated.as_ref().map_or(rows, loops::Simulated::paid_requests);
-            Cost::of(accelerator, options.cost, gpus, paid, lengths, &latency)
-        },
+        cost: options.cost.hourly(accelerator).map(|price| {
+            let (lengths, spent) = match &simulated {
+                Some(simulated) => (simulated.lengths, simulated.spent(&latency)),
+                None => (lengths, Spent::of_batch(&latency, rows, lengths[1])),
+            };
+            Cost::of(&price, options.cost.duty(), gpus, lengths, spent)
+        }),
         breakdown,
         provenance: provenance::provenance(question, &estimator, &kernel_shares),
         intervals,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::estimate::{Figures, Latency, Prepared, Throughput};
 use super::layout::Layout;
-use super::{Kernels, Options, Question};
+use super::{HourlyPrice, Kernels, Options, Question};
 use crate::spec::{Accelerator, Deployment, Formats, Load, ModelSpec, Workload};
 pub use crossover::{Crossover, Fleet};
 
@@ -114,6 +114,8 @@ pub struct Sweep {
     pub left_out_points: Vec<LeftOutPoint>,
     /// Where the best layout changes along the load.
     pub crossovers: Vec<Crossover>,
+    /// Price of an hour of each accelerator, where one is known.
+    pub prices: BTreeMap<String, HourlyPrice>,
     /// Warnings of the deployments, each once.
     pub warnings: Vec<String>,
 }
@@ -142,6 +144,7 @@ pub fn sweep(question: &SweepQuestion<'_>) -> Sweep {
         left_out: vec![],
         left_out_points: vec![],
         crossovers: vec![],
+        prices: prices(question),
         warnings: vec![],
     };
     let mut refusals = vec![];
@@ -168,6 +171,14 @@ pub fn sweep(question: &SweepQuestion<'_>) -> Sweep {
     pareto::mark(&mut found);
     found.crossovers = crossover::crossovers(&found);
     found
+}
+
+/// What an hour of each accelerator costs.
+fn prices(question: &SweepQuestion<'_>) -> BTreeMap<String, HourlyPrice> {
+    let cost = &question.options.cost;
+    let each: BTreeMap<&str, &Accelerator> =
+        question.candidates.iter().map(|c| (c.accelerator.id.as_str(), c.accelerator)).collect();
+    each.into_iter().filter_map(|(id, gpu)| Some((id.to_owned(), cost.hourly(gpu)?))).collect()
 }
 
 fn answer(question: &SweepQuestion<'_>, candidate: &Candidate<'_>) -> Answered {

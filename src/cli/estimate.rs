@@ -3,11 +3,12 @@
 use clap::Args;
 
 use super::args::{
-    DeploymentArgs, SpeculationArgs, WorkloadArgs, amount, bandwidth, duration, gibibytes, image_size,
-    positive_u32, share, share_below_one,
+    DeploymentArgs, SpeculationArgs, WorkloadArgs, bandwidth, duration, gibibytes, image_size, positive_u32,
+    share_below_one,
 };
+use super::cost_args::CostArgs;
 use super::{CliError, Context};
-use crate::answer::{CostInputs, Images, Options, Question, estimate};
+use crate::answer::{Images, Options, Question, estimate};
 use crate::report;
 use crate::spec::{Deployment, ModelSpec, SpecError};
 use crate::units::Seconds;
@@ -53,15 +54,8 @@ pub(super) struct EstimateArgs {
     /// The cached prefix lies in host memory and crosses PCIe first.
     #[arg(long, help_heading = "What if")]
     kv_offload: bool,
-    /// Price of one accelerator-hour in US dollars [default: the dated price in the accelerator's file].
-    #[arg(long, value_parser = amount, value_name = "USD", help_heading = "Cost")]
-    gpu_hour_usd: Option<f64>,
-    /// Share of paid time that is used.
-    #[arg(long, value_parser = share, value_name = "SHARE", help_heading = "Cost")]
-    utilization: Option<f64>,
-    /// Price of electricity in US dollars per kilowatt-hour.
-    #[arg(long, value_parser = amount, value_name = "USD", help_heading = "Cost")]
-    electricity_usd_per_kwh: Option<f64>,
+    #[command(flatten)]
+    cost: CostArgs,
     /// Every line of the breakdown with formula, FLOPs, bytes, bound and source.
     #[arg(long, help_heading = "Output")]
     explain: bool,
@@ -106,11 +100,7 @@ impl EstimateArgs {
             cold_start_bytes_per_s: self.cold_start,
             tpot_definition: self.tpot_definition.parse()?,
             speculation: self.speculation.resolve(&context.directories)?,
-            cost: CostInputs {
-                gpu_hour_usd: self.gpu_hour_usd,
-                utilization: self.utilization,
-                electricity_usd_per_kwh: self.electricity_usd_per_kwh,
-            },
+            cost: self.cost.resolve()?,
         })
     }
 

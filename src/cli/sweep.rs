@@ -5,11 +5,12 @@ mod lists;
 
 use clap::{Args, ValueEnum};
 
-use super::args::{Choice, amount, positive, rate, share, whole};
+use super::args::{Choice, positive, rate, share, whole};
+use super::cost_args::CostArgs;
 use super::progress::Progress;
 use super::settings::SettingsArgs;
 use super::{CliError, Context};
-use crate::answer::{CostInputs, Options, SweepQuestion, sweep};
+use crate::answer::{Options, SweepQuestion, sweep};
 use crate::report::{self, SweepView};
 use crate::spec::SpecError;
 use grid::Grid;
@@ -110,12 +111,8 @@ pub(super) struct SweepArgs {
     /// Seed of lengths and arrivals.
     #[arg(long, value_parser = whole, default_value = "0", value_name = "N", help_heading = "Workload")]
     seed: u64,
-    /// Price of one accelerator-hour in US dollars [default: the dated price in the accelerator's file].
-    #[arg(long, value_parser = amount, value_name = "USD", help_heading = "Cost")]
-    gpu_hour_usd: Option<f64>,
-    /// Share of paid time that is used.
-    #[arg(long, value_parser = share, value_name = "SHARE", help_heading = "Cost")]
-    utilization: Option<f64>,
+    #[command(flatten)]
+    cost: CostArgs,
     /// The frontier of tokens/s per accelerator against tokens/s per user, of each model and lengths: mark it, or list only
     /// it.
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "mark", value_name = "WHAT", help_heading = "Output")]
@@ -135,11 +132,7 @@ pub(super) fn run(arguments: &SweepArgs, context: &Context) -> Result<(), CliErr
     let grid = Grid::load(arguments, directories)?;
     let options = Options {
         engines: directories.engines.clone(),
-        cost: CostInputs {
-            gpu_hour_usd: arguments.gpu_hour_usd,
-            utilization: arguments.utilization,
-            ..CostInputs::default()
-        },
+        cost: arguments.cost.resolve()?,
         ..Options::default()
     };
     let (candidates, workloads) = (grid.candidates(arguments)?, arguments.workloads());

@@ -128,9 +128,9 @@ fn throughput(answer: &Estimate) -> Section {
                     usd(cost.usd_per_million_output_tokens)
                 ),
             );
-            row("price", format!("{} per GPU-hour ({})", usd(cost.usd_per_gpu_hour), cost.price_source));
+            row("price", super::cost::price(&cost.price));
         }
-        None => row("cost", "no price known: give --gpu-hour-usd".into()),
+        None => row("cost", "no price known: give --gpu-hour-usd or --purchase-usd with --own".into()),
     }
     if let Some(e) = &answer.energy {
         let (input, output) = (number(e.joules_per_input_token), number(e.joules_per_output_token));

@@ -44,6 +44,7 @@ pub fn sweep(answer: &Sweep, view: SweepView) -> Report {
                 .into(),
         );
     }
+    footer.extend(super::cost::prices(&answer.prices));
     if view.pareto {
         footer.push(
             "Pareto: no other point of the model and lengths has more tokens/s per GPU at as many per user, or the reverse."
@@ -238,6 +239,7 @@ fn document(answer: &Sweep, shown: &[&SweepPoint], view: SweepView) -> Value {
         "asked": answer.layouts.len() * answer.workloads.len(),
         "answered": answer.points.len(),
         "points": points,
+        "prices": answer.prices,
         "left_out": answer.left_out,
         "crossovers": answer.crossovers,
         "warnings": answer.warnings,

@@ -41,12 +41,22 @@ impl Slo {
 pub struct Worked {
     /// Time in iterations.
     pub seconds: f64,
+    /// Of it what prompt tokens add: iterations with prompts less what their decode rows take alone.
+    pub prefill_seconds: f64,
     /// Iterations.
     pub steps: u64,
     /// Decode rows times seconds.
     pub row_seconds: f64,
     /// Share of the fullest KV pool in use times seconds.
     pub occupied_seconds: f64,
+}
+
+impl Worked {
+    /// Share of prefill in the time in iterations; all of it where nothing ran.
+    #[must_use]
+    pub fn prefill_share(&self) -> f64 {
+        if self.seconds > 0.0 { self.prefill_seconds / self.seconds } else { 1.0 }
+    }
 }
 
 /// Distributions and sums of a run.
@@ -133,8 +143,9 @@ impl Metrics {
         self.preemptions += 1;
     }
 
-    pub(super) fn worked(&mut self, seconds: f64, steps: u64, rows: u64, occupied: f64) {
+    pub(super) fn worked(&mut self, [seconds, prefill]: [f64; 2], steps: u64, rows: u64, occupied: f64) {
         self.worked.seconds += seconds;
+        self.worked.prefill_seconds += prefill;
         self.worked.steps += steps;
         self.worked.row_seconds += seconds * rows as f64;
         self.worked.occupied_seconds += seconds * occupied;

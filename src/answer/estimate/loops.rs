@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::regime::Course;
 use super::{Latency, Question, Throughput};
 use crate::answer::Estimator;
+use crate::answer::cost::Spent;
 use crate::answer::service::{Service, mean_rows};
 use crate::answer::speculation::SpeculationUse;
 use crate::memory::{MemoryError, MemoryReport};
@@ -16,6 +17,8 @@ pub(super) struct Simulated {
     pub latency: Latency,
     /// Requests that ended per second.
     pub requests_per_s: f64,
+    /// Share of prefill in the time in iterations.
+    pub prefill_share: f64,
     /// Mean decode rows of all ranks.
     pub rows: f64,
     /// Mean prompt and generated tokens.
@@ -142,6 +145,7 @@ pub(super) fn simulated(
         speculation: service.speculation(question.options, (mean.input_len + mean.output_len / 2) as f64),
         latency,
         requests_per_s,
+        prefill_share: metrics.worked.prefill_share(),
         rows: mean_rows(metrics),
         lengths: [metrics.input_tokens as f64 / completed, metrics.output_tokens as f64 / completed],
         warnings,
@@ -207,9 +211,8 @@ impl Simulated {
         }
     }
 
-    /// Requests that the deployment is paid for at once: rate times what each occupies.
-    pub(super) fn paid_requests(&self) -> f64 {
-        let decode = self.latency.tpot_s * (self.lengths[1] - 1.0).max(0.0);
-        self.requests_per_s * (self.latency.prefill_s + decode)
+    /// What a request takes of the deployment; `latency` has what the simulation leaves out.
+    pub(super) fn spent(&self, latency: &Latency) -> Spent {
+        Spent::of_loop(self.prefill_share, self.requests_per_s, latency)
     }
 }

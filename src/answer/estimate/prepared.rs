@@ -2,7 +2,7 @@
 
 use super::loops::{self, is_alone};
 use super::{Estimator, Latency, Question, Throughput, check_workload, throughput, waves};
-use crate::answer::Cost;
+use crate::answer::cost::{HourlyPrice, Spent, usd_per_million_tokens};
 use crate::answer::speculation::refuse_static;
 use crate::memory::{MemoryError, MemoryReport, occupancy};
 use crate::spec::{Formats, Load, SpecError, Workload};
@@ -14,6 +14,8 @@ pub(in crate::answer) struct Prepared<'a> {
     estimator: Estimator,
     pub formats: Formats,
     pub memory: MemoryReport,
+    /// Price of an accelerator-hour, where one is known.
+    pub price: Option<HourlyPrice>,
 }
 
 /// The numbers of [`super::Estimate`] that follow from the workload alone.
@@ -37,7 +39,8 @@ impl<'a> Prepared<'a> {
         let formats = Formats::resolve(model, deployment, accelerator)?;
         let estimator = Estimator::new(question, &formats)?;
         let memory = occupancy(model, accelerator, deployment)?;
-        Ok(Self { question: *question, estimator, formats, memory })
+        let price = question.options.cost.hourly(accelerator);
+        Ok(Self { question: *question, estimator, formats, memory, price })
     }
 
     /// What [`super::estimate`] answers for a workload without images, by the same functions. `scratch` is reused between
@@ -51,7 +54,7 @@ impl<'a> Prepared<'a> {
         scratch: &mut Vec<Operator>,
     ) -> Result<Figures, MemoryError> {
         let question = Question { workload: asked, ..self.question };
-        let Question { model, accelerator, deployment, options, .. } = question;
+        let Question { model, deployment, options, .. } = question;
         let workload = asked.at_mean();
         check_workload(&workload)?;
         self.check_length(asked)?;
@@ -72,19 +75,17 @@ impl<'a> Prepared<'a> {
             };
             let waves = waves(&workload, &self.memory, deployment);
             let latency = extras(self.estimator.latency_in_waves(&workload, waves, scratch));
-            (latency, throughput(&latency, rows, lengths, gpus, &workload), rows, waves)
+            let spent = Spent::of_batch(&latency, rows, lengths[1]);
+            (latency, throughput(&latency, rows, lengths, gpus, &workload), (lengths, spent), waves)
         } else {
             let run = loops::simulated(&question, asked, &self.estimator, &self.memory)?;
-            (extras(run.latency), run.throughput(gpus, workload.prefix_len), run.paid_requests(), 1.0)
+            let latency = extras(run.latency);
+            (latency, run.throughput(gpus, workload.prefix_len), (run.lengths, run.spent(&latency)), 1.0)
         };
-        let cost = Cost::of(accelerator, options.cost, gpus, paid, lengths, &latency);
-        Ok(Figures {
-            latency,
-            throughput,
-            usd_per_million_tokens: cost
-                .map(|c| [c.usd_per_million_input_tokens, c.usd_per_million_output_tokens]),
-            waves,
-        })
+        let (price, (lengths, spent)) = (self.price.as_ref(), paid);
+        let usd_per_million_tokens =
+            price.map(|p| usd_per_million_tokens(p, options.cost.duty(), gpus, lengths, spent));
+        Ok(Figures { latency, throughput, usd_per_million_tokens, waves })
     }
 
     /// The longest request of a workload is one that the engine takes.

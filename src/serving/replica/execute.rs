@@ -31,6 +31,8 @@ impl Replica {
             (if ends { &mut load.ending } else { &mut load.partial }).add(chunk.tokens, slot.done);
         }
         let seconds = clock.mixed(&self.loads);
+        let decoding =
+            if together && rows > 0 { clock.decode(&self.loads, 0.0) * clock.gain(&self.loads) } else { 0.0 };
         let end = self.now + seconds;
         if together {
             let mut fresh = rows;
@@ -45,7 +47,7 @@ impl Replica {
                 self.paused.push((self.now, rows - older));
             }
         }
-        self.account(metrics, seconds, 1, rows);
+        self.account(metrics, [seconds, (seconds - decoding).max(0.0)], 1, rows);
         if let Some(due) = self.due.filter(|_| together) {
             for Reverse((_, index)) in self.ranks.iter().flat_map(|r| &r.ends) {
                 let slot = &mut self.slots[*index as usize];
@@ -148,7 +150,7 @@ impl Replica {
             self.merge_bursts(clock.gain(&self.loads));
         }
         self.record_gaps(rows, metrics);
-        self.account(metrics, run.seconds, run.steps, rows);
+        self.account(metrics, [run.seconds, 0.0], run.steps, rows);
         self.now += run.seconds;
         self.decided = self.now - run.last;
         // looks in the middle of the run found nothing, or it would have ended there
@@ -264,7 +266,8 @@ impl Replica {
         }
     }
 
-    fn account(&self, metrics: &mut Metrics, seconds: f64, steps: u64, rows: u64) {
+    /// Counts iterations: their seconds, and those that prompts add.
+    fn account(&self, metrics: &mut Metrics, seconds: [f64; 2], steps: u64, rows: u64) {
         let occupied = self.ranks.iter().map(|r| r.pool.occupancy()).fold(0.0, f64::max);
         metrics.worked(seconds, steps, rows, occupied);
     }
