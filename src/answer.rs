@@ -4,6 +4,7 @@ mod accuracy;
 pub mod calibrated;
 mod catalog;
 mod cost;
+mod curves;
 mod doctor;
 mod energy;
 mod engines;
@@ -12,6 +13,7 @@ mod explain;
 mod interval;
 mod kernels;
 mod layout;
+mod roofline;
 mod service;
 mod simulate;
 mod speculation;
@@ -22,6 +24,10 @@ mod validate;
 pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, operators};
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use cost::{Assumption, Basis, Cost, CostInputs, Day, HourlyPrice, OLD_DAYS, Ownership, PricePart};
+pub use curves::{
+    CurveLatency, CurvePoint, Curves, LimitedBy, LoadKind, LoadLimit, MemoryCurve, Pictured, memory_curve,
+    pictured,
+};
 pub use doctor::{BenchmarkFacts, Doctor, DriverFacts, GpuFacts, doctor};
 pub use energy::Energy;
 pub use engines::{EngineChoice, engine_file};
@@ -33,6 +39,7 @@ pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metr
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use layout::Layout;
+pub use roofline::{Roofline, RooflinePoint};
 pub use service::Service;
 pub use simulate::{
     Demand, Disaggregation, Fluidity, Goodput, KvLink, KvTier, Latencies, LinkUse, PoolUse, Rates,

@@ -1,6 +1,7 @@
 //! Answers on paper: one small file per output format. Nothing here computes.
 
 mod accuracy;
+mod board;
 mod calibrated;
 mod calibrations;
 mod cost;
@@ -14,16 +15,19 @@ mod json;
 mod markdown;
 mod memory;
 mod models;
+mod picture;
 mod points;
 mod quantity;
 mod simulate;
 mod sweep;
 mod table;
+mod terminal;
 mod transfer;
 mod validate;
 mod validate_samples;
 
 pub use accuracy::{accuracy, accuracy_document};
+pub use board::{estimate_board, memory_board};
 pub use calibrated::{Measuring, calibrated};
 pub use calibrations::{calibrated_families, calibration, calibration_list};
 pub use doctor::doctor;
@@ -33,10 +37,14 @@ pub use explain::{conversion, metric, metrics};
 pub use gpus::{gpu, gpu_list};
 pub use memory::memory;
 pub use models::{model, model_list};
+pub use picture::{
+    Axis, Bar, Board, Chart, Draw, Drawing, Headline, Mark, Picture, Point, Series, Spacing, Stack, Unit,
+};
 pub use points::points_fitted;
 pub use quantity::{bytes_gib, count, duration, number, percent, usd};
 pub use simulate::simulation;
 pub use sweep::{SweepView, sweep};
+pub use terminal::{Terminal, drawn};
 pub use validate::validation;
 pub use validate_samples::sample_validation;
 
@@ -81,6 +89,10 @@ pub struct Report {
     pub rows: Option<&'static str>,
     /// The answer in the layout of `vllm bench serve`, where it has one.
     pub vllm: Option<String>,
+    /// What a page shows at a glance and draws; empty unless pictures were asked for.
+    pub board: Board,
+    /// Pictures as text, between the tables and the footer of formats for people.
+    pub drawn: Vec<String>,
     /// The whole answer in SI base units with `schema_version`; an array prints as JSON lines.
     pub json: serde_json::Value,
 }

@@ -111,6 +111,23 @@ pub struct Estimate {
 /// # Errors
 /// When the deployment cannot run the model (formats, parallelism) or a value makes no sense.
 pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
+    Ok(answered(question)?.0)
+}
+
+/// What stands for the load of an estimate: a deployment ready to be asked further.
+pub(in crate::answer) struct Stand {
+    pub estimator: Estimator,
+    /// One prompt, and a decode step with the mean number of rows.
+    pub shown: Workload,
+    /// In how many waves a static batch decodes.
+    pub waves: f64,
+}
+
+/// The same, with the deployment that gave it.
+///
+/// # Errors
+/// As [`estimate`].
+pub(in crate::answer) fn answered(question: &Question<'_>) -> Result<(Estimate, Stand), MemoryError> {
     let Question { model, accelerator, deployment, options, .. } = *question;
     let asked = &resolve_images(question)?;
     if options.overrides.low_rank == Some(0) {
@@ -135,7 +152,6 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
         (None, Load::StaticBatch(n) | Load::Concurrency(n)) => f64::from(n),
         (None, Load::Rate { .. }) => 1.0,
     };
-    // one prompt, and a decode step with the mean number of rows
     let shown = match simulated {
         Some(_) => Workload { load: Load::Concurrency(rows.round().max(1.0) as u32), ..*workload },
         None => *workload,
@@ -182,7 +198,7 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
     }
     let reported = latency.redefined(options.tpot_definition, workload.output_len);
     let intervals = regime.intervals(reported.ttft_s, reported.tpot_s, reported.e2e_s);
-    Ok(Estimate {
+    let answer = Estimate {
         inputs: inputs(question, asked, &formats, &estimator),
         memory,
         speculation: simulated.as_ref().and_then(|s| s.speculation.clone()),
@@ -209,7 +225,8 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate, MemoryError> {
         intervals,
         latency: reported,
         warnings,
-    })
+    };
+    Ok((answer, Stand { estimator, shown, waves }))
 }
 
 fn throughput(

@@ -8,8 +8,8 @@ use super::args::{
 };
 use super::cost_args::CostArgs;
 use super::{CliError, Context};
-use crate::answer::{Images, Options, Question, estimate};
-use crate::report;
+use crate::answer::{Images, Options, Question, estimate, pictured};
+use crate::report::{self, Board, Report};
 use crate::spec::{Deployment, ModelSpec, SpecError};
 use crate::units::Seconds;
 use crate::work::Overrides;
@@ -69,15 +69,22 @@ pub(super) fn run(arguments: &EstimateArgs, context: &Context) -> Result<(), Cli
     let workload = arguments.workload.resolve();
     let options = arguments.options(context)?;
     let (model, deployment) = (arguments.pruned(&resolved.model)?, arguments.offloaded(&resolved.deployment));
-    let answer = estimate(&Question {
+    let question = Question {
         model: &model,
         accelerator: &resolved.accelerator,
         deployment: &deployment,
         workload: &workload,
         kernels: resolved.kernels.as_ref(),
         options: &options,
-    })?;
-    context.output.print(&report::estimate(&answer, arguments.explain))?;
+    };
+    let (answer, board) = if context.output.draws() {
+        let drawn = pictured(&question)?;
+        let board = report::estimate_board(&drawn);
+        (drawn.estimate, board)
+    } else {
+        (estimate(&question)?, Board::default())
+    };
+    context.output.print(&Report { board, ..report::estimate(&answer, arguments.explain) })?;
     if arguments.check && !answer.memory.fits {
         return Err(CliError::No(format!(
             "{} does not fit on {}",

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::args::{DeploymentArgs, gibibytes};
 use super::{CliError, Context};
+use crate::answer::memory_curve;
 use crate::memory::memory;
 use crate::report;
 use crate::spec::Formats;
@@ -27,13 +28,13 @@ pub(super) fn run(arguments: &MemoryArgs, context: &Context) -> Result<(), CliEr
     resolved.deployment.cpu_offload_bytes = arguments.cpu_offload_gb;
     let answer = memory(&resolved.model, &resolved.accelerator, &resolved.deployment)?;
     let formats = Formats::resolve(&resolved.model, &resolved.deployment, &resolved.accelerator)?;
-    context.output.print(&report::memory(
-        &resolved.model,
-        &resolved.accelerator,
-        &resolved.deployment,
-        &formats,
-        &answer,
-    ))?;
+    let mut report =
+        report::memory(&resolved.model, &resolved.accelerator, &resolved.deployment, &formats, &answer);
+    if context.output.draws() {
+        let curve = memory_curve(&resolved.model, &resolved.accelerator, &resolved.deployment, &answer)?;
+        report.board = report::memory_board(&answer, &curve);
+    }
+    context.output.print(&report)?;
     if arguments.check && !answer.fits {
         return Err(CliError::No(format!(
             "{} does not fit on {}",

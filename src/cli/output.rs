@@ -1,11 +1,13 @@
 //! Where an answer goes and in which format.
 
+use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::CliError;
-use crate::report::{Format, Report};
+use crate::report::{self, Format, Report, Terminal};
+use crate::spec::SpecError;
 
 /// Formats on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,9 +52,41 @@ pub(super) struct Output {
     /// Write the answer as Markdown to a file too.
     #[arg(long, global = true, help_heading = "Output", value_name = "FILE")]
     export_md: Option<PathBuf>,
+    /// Draw the answer too: all its pictures, or those named (the words stand in the error for a wrong one); `ascii` for
+    /// plain characters.
+    #[arg(long, global = true, help_heading = "Output", value_name = "PICTURES", num_args = 0..=1, require_equals = true, default_missing_value = "all", value_delimiter = ',')]
+    plot: Vec<String>,
 }
 
 impl Output {
+    /// True when pictures are asked for, which take calculations of their own.
+    pub(super) fn draws(&self) -> bool {
+        !self.plot.is_empty()
+    }
+
+    /// The pictures for a terminal, as text.
+    fn drawn(&self, report: &Report, format: Format) -> Result<Vec<String>, CliError> {
+        if self.plot.is_empty() {
+            return Ok(vec![]);
+        }
+        let usage = |message: String| CliError::from(SpecError::Usage(format!("--plot: {message}")));
+        if !matches!(format, Format::Table | Format::Markdown) {
+            return Err(usage("pictures stand in tables and Markdown; use --format table or md".into()));
+        }
+        let (ascii, mut words): (Vec<String>, Vec<String>) =
+            self.plot.iter().cloned().partition(|w| w == "ascii");
+        if words.is_empty() {
+            words.push("all".into());
+        }
+        let on_paper = format == Format::Markdown;
+        let terminal = Terminal {
+            width: if on_paper { 80 } else { width() },
+            colour: !on_paper && AutoStream::choice(&std::io::stdout()) != ColorChoice::Never,
+            ascii: !ascii.is_empty(),
+        };
+        report::drawn(&report.board, &words, terminal).map_err(usage)
+    }
+
     /// Prints a report and writes the exports.
     pub(super) fn print(&self, report: &Report) -> Result<(), CliError> {
         for (path, format) in [
@@ -67,11 +101,9 @@ impl Output {
             }
         }
         let format = if self.json { Format::Json } else { self.format.into() };
+        let drawn = self.drawn(report, format)?;
         if format == Format::Vllm && report.vllm.is_none() {
-            return Err(crate::spec::SpecError::Usage(
-                "--format vllm is a layout of simulate; use table".into(),
-            )
-            .into());
+            return Err(SpecError::Usage("--format vllm is a layout of simulate; use table".into()).into());
         }
         // a document has its warnings in it, a line for each row has not
         let lines_of_rows = format == Format::Jsonl && report.rows.is_some();
@@ -80,8 +112,17 @@ impl Output {
                 to_stderr(&format!("warning: {warning}"));
             }
         }
-        to_stdout(format.render(report).as_bytes())
+        if drawn.is_empty() {
+            return to_stdout(format.render(report).as_bytes());
+        }
+        to_stdout(format.render(&Report { drawn, ..report.clone() }).as_bytes())
     }
+}
+
+/// Characters in a line: what the environment says, else what the terminal says, else 80.
+fn width() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).filter(|c| *c > 0);
+    said.or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))).unwrap_or(80)
 }
 
 /// Writes a file whole or not at all: beside the place under another name first.

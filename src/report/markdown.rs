@@ -27,6 +27,9 @@ pub(super) fn render(report: &Report) -> String {
         }
         out.push('\n');
     }
+    for picture in &report.drawn {
+        let _ = writeln!(out, "```text\n{picture}```\n");
+    }
     for line in &report.footer {
         let _ = writeln!(out, "{line}\n");
     }

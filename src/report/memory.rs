@@ -2,12 +2,14 @@
 
 use serde_json::json;
 
+use super::board::memory_parts as parts;
+use super::terminal::{PARTS, stack_line};
 use super::{Report, Section, bytes_gib, count, percent};
 use crate::memory::MemoryReport;
 use crate::spec::{Accelerator, Deployment, Formats, GraphBudget, ModelSpec};
 
 /// Width of the bar in characters.
-const BAR: f64 = 60.0;
+const BAR: usize = 60;
 
 /// Lays out a memory report.
 #[must_use]
@@ -66,39 +68,16 @@ pub fn memory(
     Report { heading, sections, footer, warnings, json, ..Report::default() }
 }
 
-/// The parts that occupy one accelerator, in the order of the bar.
-fn parts(answer: &MemoryReport) -> [(&'static str, f64, char); 5] {
-    [
-        ("weights", answer.weights_bytes_per_gpu.0, '█'),
-        ("activations (peak)", answer.activation_bytes_per_gpu.0, '▓'),
-        ("runtime", answer.runtime_bytes_per_gpu.0, '▒'),
-        ("CUDA graphs", answer.cuda_graph_bytes_per_gpu.0, '▚'),
-        ("KV cache", answer.kv_cache_bytes_per_gpu.0.max(0.0), '░'),
-    ]
-}
-
 /// One line to scale: what fills the accelerator; a dot is free.
 fn bar(answer: &MemoryReport) -> String {
-    let capacity = answer.capacity_bytes_per_gpu.0;
-    let mut line = String::new();
-    let mut filled = 0.0;
-    for (_, bytes, mark) in parts(answer) {
-        filled += bytes;
-        let until = (BAR * filled / capacity).round().min(BAR);
-        while (line.chars().count() as f64) < until {
-            line.push(mark);
-        }
-    }
-    while (line.chars().count() as f64) < BAR {
-        line.push('·');
-    }
-    format!(" |{line}|")
+    let parts: Vec<(f64, char)> = parts(answer).into_iter().map(|(_, bytes)| bytes).zip(PARTS).collect();
+    format!(" |{}|", stack_line(&parts, answer.capacity_bytes_per_gpu.0, BAR, '·'))
 }
 
 fn budget(answer: &MemoryReport) -> Section {
     let capacity = answer.capacity_bytes_per_gpu.0;
     let mut section = Section::new("", &["per accelerator", "", "of memory", ""]);
-    for (name, bytes, mark) in parts(answer) {
+    for ((name, bytes), mark) in parts(answer).into_iter().zip(PARTS) {
         let note = match answer.settings.cuda_graphs {
             GraphBudget::Outside if name == "CUDA graphs" => "captured outside the share",
             _ => "",

@@ -19,6 +19,9 @@ pub(super) fn render(report: &Report) -> String {
         }
         let _ = writeln!(out, "{}", table(section));
     }
+    for picture in &report.drawn {
+        let _ = write!(out, "\n{picture}");
+    }
     if !report.footer.is_empty() && !out.is_empty() {
         out.push('\n');
     }

@@ -211,23 +211,33 @@ impl StepTimer {
         by_class
     }
 
-    /// The same as lines of a breakdown, which sum to it.
+    /// The kernels of a step, each operator with its line, without what the engine adds between them.
     #[must_use]
-    pub fn lines(&self, step: &Step<'_>) -> Vec<Line> {
+    pub fn kernels(&self, step: &Step<'_>) -> Vec<(Operator, Line)> {
         let mut operators = vec![];
         self.plan.lower(step, &mut operators);
-        let mut lines: Vec<Line> = vec![];
-        for operator in &operators {
-            let mut line = self.device.line(operator);
+        let timed = |operator: Operator| {
+            let mut line = self.device.line(&operator);
             let seconds = line.seconds.0 / operator.repeat.max(f64::MIN_POSITIVE);
-            let seconds = self.terms.kernel_seconds(operator, seconds, self.device.hardware());
+            let seconds = self.terms.kernel_seconds(&operator, seconds, self.device.hardware());
             line.seconds = Seconds(seconds * operator.repeat * self.scale(step));
+            (operator, line)
+        };
+        operators.into_iter().map(timed).collect()
+    }
+
+    /// The same as lines of a breakdown, which sum to the wall time.
+    #[must_use]
+    pub fn lines(&self, step: &Step<'_>) -> Vec<Line> {
+        let kernels = self.kernels(step);
+        let mut lines: Vec<Line> = vec![];
+        for (_, line) in &kernels {
             match lines.iter_mut().find(|l| l.label == line.label) {
-                Some(same) => same.merge(&line),
-                None => lines.push(line),
+                Some(same) => same.merge(line),
+                None => lines.push(*line),
             }
         }
-        let launches = operators.iter().map(|o| o.launches * o.repeat).sum();
+        let launches = kernels.iter().map(|(o, _)| o.launches * o.repeat).sum();
         let device: f64 = lines.iter().map(|l| l.seconds.0).sum();
         let [slowdown, gap, host] = self.engine(step, device, launches);
         if slowdown < 0.0 {

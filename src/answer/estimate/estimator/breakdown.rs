@@ -10,7 +10,7 @@ use crate::answer::interval::Share;
 use crate::spec::Workload;
 use crate::time::{Bound, Line, StepTime};
 use crate::units::Seconds;
-use crate::work::{DecodeRows, Step};
+use crate::work::{DecodeRows, Operator, Step};
 
 impl Estimator {
     /// Shares of prefill and of decode that kernels take, by class and what their coefficients rest on; what is
@@ -59,6 +59,29 @@ impl Estimator {
             vec![]
         };
         Breakdown { prefill, decode }
+    }
+
+    /// Kernels of the whole prefill and of one decode step at the mean context (none without decode), with how often
+    /// each step runs.
+    pub(in crate::answer) fn kernels(
+        &self,
+        workload: &Workload,
+        waves: f64,
+    ) -> [Vec<(f64, Operator, Line)>; 2] {
+        let of = |step: &Step<'_>, times: f64| -> Vec<(f64, Operator, Line)> {
+            self.timer.kernels(step).into_iter().map(|(operator, line)| (times, operator, line)).collect()
+        };
+        let Chunks { full_steps, full, rest } = self.chunks(workload);
+        let mut prefill = of(&Step { prefill: &[rest], decode: &[] }, 1.0);
+        if full_steps > 0.0 {
+            prefill.extend(of(&Step { prefill: &[full], decode: &[] }, full_steps));
+        }
+        let rows = [self.mean_rows(workload, waves)];
+        let decode = match workload.output_len {
+            0 | 1 => vec![],
+            _ => of(&Step { prefill: &[], decode: &rows }, 1.0),
+        };
+        [prefill, decode]
     }
 
     /// Lines of all prefill steps, scaled to the time that their pipeline takes.
