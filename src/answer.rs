@@ -3,6 +3,7 @@
 mod accuracy;
 pub mod calibrated;
 mod catalog;
+mod check;
 mod cost;
 mod curves;
 mod doctor;
@@ -23,6 +24,7 @@ mod validate;
 
 pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, operators};
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
+pub use check::{Cause, Check, Figures, Impossible, Judged, Measure, Verdict, check};
 pub use cost::{Assumption, Basis, Cost, CostInputs, Day, HourlyPrice, OLD_DAYS, Ownership, PricePart};
 pub use curves::{
     CurveLatency, CurvePoint, Curves, LimitedBy, LoadKind, LoadLimit, MemoryCurve, Pictured, memory_curve,

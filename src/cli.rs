@@ -4,6 +4,7 @@ mod accuracy;
 mod args;
 mod calibrate;
 mod calibrations;
+mod check;
 mod cost_args;
 mod doctor;
 mod error;
@@ -67,6 +68,8 @@ enum Command {
     Models(models::ModelsCommand),
     /// Where the memory goes, longest context, most concurrent requests, and what makes room.
     Memory(Box<memory::MemoryArgs>),
+    /// Whether measured times are what they should be, and what would explain them if not.
+    Check(Box<check::CheckArgs>),
     /// How far answers can be trusted, by GPU, engine and model kind, from what was validated.
     Accuracy(accuracy::AccuracyArgs),
     /// Predicted against measured: errors over the rows of result files, and by group.
@@ -121,6 +124,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Gpus(command) => gpus::run(&command, &context),
         Command::Models(command) => models::run(&command, &context),
         Command::Memory(arguments) => memory::run(&arguments, &context),
+        Command::Check(arguments) => check::run(&arguments, &context),
         Command::Accuracy(arguments) => accuracy::run(&arguments, &context),
         Command::Validate(arguments) => validate::run(&arguments, &context),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &context),

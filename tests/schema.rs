@@ -87,6 +87,21 @@ fn estimates_keep_their_schema_and_identities() {
 }
 
 #[test]
+fn checks_keep_their_schema() {
+    let validator = validator("check.json");
+    for measured in [
+        "--measured-tpot 6.7ms",
+        "--measured-tpot 30ms --measured-ttft 400ms",
+        "--measured-tpot 1ms",
+        "--measured-e2e 9s --measured-throughput 20",
+        "--measured-throughput 900 --request-rate 1 --num-prompts 100",
+        "--measured-ttft 3h --batch-size 8",
+    ] {
+        check(&validator, &format!("check llama-3.1-8b --gpu h100-sxm {measured}"));
+    }
+}
+
+#[test]
 fn simulations_keep_their_schema() {
     let validator = validator("simulate.json");
     let traces = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/traces");

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::cost::{Cost, Spent};
 use super::energy::Energy;
-use super::interval::Intervals;
+use super::interval::{Interval, Intervals};
 use super::speculation::{SpeculationUse, refuse_static};
 use crate::memory::{MemoryError, MemoryReport, occupancy};
 use crate::spec::{Formats, Load, SpecError, Workload};
@@ -104,6 +104,35 @@ pub struct Estimate {
     pub speculation: Option<SpeculationUse>,
     /// What to know before using them.
     pub warnings: Vec<String>,
+}
+
+/// 90 % quantile of the normal distribution: an end of an 80 % interval.
+const Z: f64 = 1.281_552;
+
+impl Estimate {
+    /// 80 % interval of the generated tokens per second.
+    ///
+    /// With n requests in flight they are n·N/E2E (Little's law), so that the ends are those of E2E turned over. An open loop
+    /// gives what arrives: N·rate, which a run of as many requests meets up to z/√requests at gaps of a Poisson process, and
+    /// no less than the slower decode allows where it is saturated.
+    #[must_use]
+    pub fn output_rate_interval(&self) -> Interval {
+        let (rate, l) = (self.throughput.output_tokens_per_s, &self.latency);
+        let ends =
+            |time: f64, i: &Interval| Interval { low: rate * time / i.high, high: rate * time / i.low };
+        match (self.inputs.request_rate_per_s, self.inputs.num_prompts) {
+            (Some(_), requests) => {
+                let arrivals = Z / (requests.unwrap_or(1).max(1) as f64).sqrt();
+                let decode = if l.tpot_s > 0.0 {
+                    ends(l.tpot_s, &self.intervals.tpot_s)
+                } else {
+                    ends(l.e2e_s, &self.intervals.e2e_s)
+                };
+                Interval { low: decode.low.min(rate * (1.0 - arrivals)), high: rate * (1.0 + arrivals) }
+            }
+            (None, _) => ends(l.e2e_s, &self.intervals.e2e_s),
+        }
+    }
 }
 
 /// Answers one question.

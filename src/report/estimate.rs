@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Report, Section, bytes_gib, count, duration, number, percent, usd};
-use crate::answer::{Estimate, Interval, TpotDefinition};
+use crate::answer::{Estimate, Inputs, Interval, TpotDefinition};
 use crate::time::Line;
 
 /// Lays out an estimate. With `explain`, every line of the breakdown with formula and traffic.
@@ -38,11 +38,11 @@ pub fn estimate(answer: &Estimate, explain: bool) -> Report {
         footer.push("--explain shows every line with its formula; --json everything in SI units.".into());
     }
     let warnings = answer.warnings.clone();
-    Report { heading: heading(answer), sections, footer, warnings, json, ..Report::default() }
+    Report { heading: question(&answer.inputs), sections, footer, warnings, json, ..Report::default() }
 }
 
-fn heading(answer: &Estimate) -> Vec<String> {
-    let i = &answer.inputs;
+/// The question in two lines.
+pub(super) fn question(i: &Inputs) -> Vec<String> {
     let load = match (i.batch_size, i.concurrency) {
         (Some(n), _) => format!("static batch {n}"),
         (_, Some(n)) => format!("concurrency {n}"),

@@ -268,9 +268,12 @@ impl StepTimer {
     /// launches, host time per step.
     ///
     /// step = max(s·t, κ·L, launches·t_launch) + t_step + t_row·rows + t_rank·log₂(ranks) + t_ctx·cached
-    /// tokens + t_mixer·recurrent or sparse layers, with s = 1 and κ = 0 in steps without prefill tokens. Source: SERVING section 3.
+    /// tokens + t_mixer·recurrent or sparse layers, with s = 1 in steps without prefill tokens and κ = 0 in those that replay
+    /// captured graphs. Source: SERVING section 3.
     ///
-    /// κ is the host's time to launch a layer's kernels one by one. A step with prefill tokens that is no larger than the
+    /// κ is the host's time to launch a layer's kernels one by one, which decode steps without graphs wait for as well: 28
+    /// layers of Qwen2.5-7B took 22 to 23 ms a token on an A800 in eager mode and 13 with graphs (vLLM-Omni issue 7960), κ·L of
+    /// vLLM is 21.6 ms. A step with prefill tokens that is no larger than the
     /// largest captured graph replays them instead (vLLM's piecewise graphs: all of a layer but its attention), and κ = 0:
     /// what is left, one launch of attention a layer, is shorter than a layer's kernels.
     fn engine(&self, step: &Step<'_>, device: f64, launches: f64) -> [f64; 3] {
@@ -278,14 +281,21 @@ impl StepTimer {
         let cached = step.decode.iter().map(|d| d.rows * d.context).sum();
         let host = t.host_seconds(step.sampled(), self.tensor_ranks, cached)
             + 1e-6 * t.mixer_us * self.layers.special;
+        let layers = 1e-3 * t.prefill_floor_ms * self.layers.weighted;
         if step.prefill.is_empty() {
-            let gap = self.device.host_gap(launches, device, self.decode_launch(), t.host_slowdown);
+            let gap = match self.decode_launch() {
+                Launch::Graph => 0.0,
+                Launch::Eager => self
+                    .device
+                    .host_gap(launches, device, Launch::Eager, t.host_slowdown)
+                    .max(layers - device),
+            };
             return [0.0, gap, host];
         }
         let slowdown = device * (t.prefill_slowdown(self.device.hardware()) - 1.0);
         let busy = device + slowdown;
         let captured = step.tokens() <= self.captured_tokens;
-        let floor = if captured { 0.0 } else { 1e-3 * t.prefill_floor_ms * self.layers.weighted - busy };
+        let floor = if captured { 0.0 } else { layers - busy };
         let gap = match self.decode_launch() {
             Launch::Graph => 0.0,
             Launch::Eager => self.device.host_gap(launches, busy, Launch::Eager, t.host_slowdown),
