@@ -25,7 +25,11 @@ mod validate;
 pub use accuracy::{Accuracy, AccuracyQuestion, OperatorAccuracy, accuracy, operators};
 pub use catalog::{AcceleratorSummary, ModelSummary, summarise_accelerator, summarise_model};
 pub use check::{Cause, Check, Figures, Impossible, Judged, Measure, Verdict, check};
-pub use cost::{Assumption, Basis, Cost, CostInputs, Day, HourlyPrice, OLD_DAYS, Ownership, PricePart};
+pub use cost::{
+    ApiPrice, Assumption, Basis, BreakEven, Compared, Cost, CostAnswer, CostInputs, CostQuestion, Crossing,
+    Day, HOURS_PER_MONTH, HourlyPrice, Job, JobCost, JobDone, OLD_DAYS, Ownership, PricePart, Situation,
+    SituationCost, SituationKind, Volume, cost,
+};
 pub use curves::{
     CurveLatency, CurvePoint, Curves, LimitedBy, LoadKind, LoadLimit, MemoryCurve, Pictured, memory_curve,
     pictured,

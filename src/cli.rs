@@ -5,6 +5,7 @@ mod args;
 mod calibrate;
 mod calibrations;
 mod check;
+mod cost;
 mod cost_args;
 mod doctor;
 mod error;
@@ -60,6 +61,8 @@ enum Command {
     Simulate(Box<simulate::SimulateArgs>),
     /// A grid over any list of models, GPUs, layouts, formats, lengths and loads; frontier and crossovers.
     Sweep(Box<sweep::SweepArgs>),
+    /// Cost per million tokens: as asked, at limits, saturated, at your load; rented or owned, against an API; offline jobs.
+    Cost(Box<cost::CostCommandArgs>),
     /// The accelerator catalog.
     #[command(subcommand)]
     Gpus(gpus::GpusCommand),
@@ -121,6 +124,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Estimate(arguments) => estimate::run(&arguments, &context),
         Command::Simulate(arguments) => simulate::run(&arguments, &context),
         Command::Sweep(arguments) => sweep::run(&arguments, &context),
+        Command::Cost(arguments) => cost::run(&arguments, &context),
         Command::Gpus(command) => gpus::run(&command, &context),
         Command::Models(command) => models::run(&command, &context),
         Command::Memory(arguments) => memory::run(&arguments, &context),

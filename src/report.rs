@@ -32,6 +32,7 @@ pub use board::{estimate_board, memory_board};
 pub use calibrated::{Measuring, calibrated};
 pub use calibrations::{calibrated_families, calibration, calibration_list};
 pub use check::check;
+pub use cost::cost;
 pub use doctor::doctor;
 pub use engines::engine_fitted;
 pub use estimate::estimate;

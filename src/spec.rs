@@ -14,6 +14,7 @@ pub mod hf;
 pub mod import;
 pub mod launch_line;
 pub mod model;
+pub mod offers;
 pub mod safetensors;
 pub mod workload;
 
@@ -25,6 +26,7 @@ pub use engine_defaults::{EngineDefaults, GraphBudget};
 pub use error::SpecError;
 pub use formats::Formats;
 pub use model::ModelSpec;
+pub use offers::{Offer, Offers};
 pub use workload::{Load, OPEN_LOOP_REQUESTS, Repeats, Workload};
 
 /// Up to three of `names` that look like `name`, best first (Jaro–Winkler at least 0.75). Nothing

@@ -1,20 +1,32 @@
 //! What tokens cost, input and output apart by the time that each phase takes.
 
+mod answer;
+mod break_even;
 mod date;
 mod hourly;
+mod job;
 mod ownership;
+mod question;
+mod runs;
+mod situations;
 
 use serde::Serialize;
 
+use super::energy::Ran;
 use super::estimate::Latency;
 
+pub use answer::{CostAnswer, cost};
+pub use break_even::{BreakEven, Compared, Crossing};
 pub use date::{Day, OLD_DAYS};
 pub use hourly::{Basis, CostInputs, HourlyPrice, PricePart};
+pub use job::{JobCost, JobDone};
 pub use ownership::{Assumption, Ownership};
+pub use question::{ApiPrice, CostQuestion, Job, Volume};
+pub use situations::{HOURS_PER_MONTH, Situation, SituationCost, SituationKind};
 
 /// Seconds of the whole deployment that one request takes: prefill and decode.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Spent {
+pub(in crate::answer) struct Spent {
     /// For its prompt.
     pub prefill_s: f64,
     /// For its generated tokens.
@@ -30,16 +42,22 @@ impl Spent {
         Self { prefill_s: prefill / requests, decode_s: decode / requests }
     }
 
-    /// Of requests that end at a rate of X per second: 1/X, of which prefill's share is that in the time in iterations
-    /// ([`crate::serving::Worked::prefill_share`]); waiting for requests is shared out alike. What is fetched or encoded
-    /// before a prompt comes on top.
-    pub fn of_loop(prefill_share: f64, requests_per_s: f64, latency: &Latency) -> Self {
+    /// Of requests that end at a rate of X per second: 1/X, of which prefill's share is what prompts add to the time in
+    /// iterations; waiting for requests is shared out alike. What is fetched or encoded before a prompt comes on top.
+    pub fn of_loop(ran: &Ran, requests_per_s: f64, latency: &Latency) -> Self {
+        let share = ran.prefill_share();
         let each = 1.0 / requests_per_s;
-        Self {
-            prefill_s: each * prefill_share + latency.image_s + latency.kv_load_s,
-            decode_s: each * (1.0 - prefill_share),
-        }
+        Self { prefill_s: each * share + latency.image_s + latency.kv_load_s, decode_s: each * (1.0 - share) }
     }
+}
+
+/// A request as it is paid for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::answer) struct Paid {
+    /// Mean prompt and generated tokens.
+    pub lengths: [f64; 2],
+    /// What it takes of the deployment.
+    pub spent: Spent,
 }
 
 /// Cost of a deployment.
@@ -62,15 +80,9 @@ pub struct Cost {
 
 impl Cost {
     /// Cost of requests of these lengths that take so much of the deployment ([`usd_per_million_tokens`]).
-    pub(super) fn of(
-        price: &HourlyPrice,
-        duty: f64,
-        accelerators: u32,
-        [input_len, output_len]: [f64; 2],
-        spent: Spent,
-    ) -> Self {
-        let [input, output] =
-            usd_per_million_tokens(price, duty, accelerators, [input_len, output_len], spent);
+    pub(super) fn of(price: &HourlyPrice, duty: f64, accelerators: u32, paid: Paid) -> Self {
+        let [input, output] = usd_per_million_tokens(price, duty, accelerators, paid);
+        let [input_len, output_len] = paid.lengths;
         Self {
             usd_per_hour: f64::from(accelerators) * price.usd_per_gpu_hour,
             price: price.clone(),
@@ -89,9 +101,9 @@ pub(super) fn usd_per_million_tokens(
     price: &HourlyPrice,
     duty: f64,
     accelerators: u32,
-    [input_len, output_len]: [f64; 2],
-    spent: Spent,
+    paid: Paid,
 ) -> [f64; 2] {
+    let Paid { lengths: [input_len, output_len], spent } = paid;
     let per_second = f64::from(accelerators) * price.per_used_hour(duty) / 3600.0;
     [spent.prefill_s / input_len, spent.decode_s / output_len].map(|seconds| 1e6 * per_second * seconds)
 }

@@ -13,7 +13,7 @@ mod regime;
 
 use serde::Serialize;
 
-use super::cost::{Cost, Spent};
+use super::cost::{Cost, Paid, Spent};
 use super::energy::Energy;
 use super::interval::{Interval, Intervals};
 use super::speculation::{SpeculationUse, refuse_static};
@@ -104,6 +104,9 @@ pub struct Estimate {
     pub speculation: Option<SpeculationUse>,
     /// What to know before using them.
     pub warnings: Vec<String>,
+    /// What a request takes of the deployment, for costs at other prices.
+    #[serde(skip)]
+    pub(in crate::answer) paid: Paid,
 }
 
 /// 90 % quantile of the normal distribution: an end of an 80 % interval.
@@ -225,6 +228,10 @@ pub(in crate::answer) fn answered(question: &Question<'_>) -> Result<(Estimate, 
             model.max_position_embeddings.unwrap_or(0)
         ));
     }
+    let paid = match &simulated {
+        Some(simulated) => Paid { lengths: simulated.lengths, spent: simulated.spent(&latency) },
+        None => Paid { lengths, spent: Spent::of_batch(&latency, rows, lengths[1]) },
+    };
     let reported = latency.redefined(options.tpot_definition, workload.output_len);
     let intervals = regime.intervals(reported.ttft_s, reported.tpot_s, reported.e2e_s);
     let answer = Estimate {
@@ -240,15 +247,14 @@ pub(in crate::answer) fn answered(question: &Question<'_>) -> Result<(Estimate, 
             let measured = question.kernels.and_then(|k| k.calibration.measured.as_ref());
             let measured = measured.and_then(|m| m.energy.as_ref());
             let phases = estimator.phases(&shown, waves);
-            Energy::of(accelerator, measured, gpus, phases, options.cost.electricity_usd_per_kwh)
-        },
-        cost: options.cost.hourly(accelerator).map(|price| {
-            let (lengths, spent) = match &simulated {
-                Some(simulated) => (simulated.lengths, simulated.spent(&latency)),
-                None => (lengths, Spent::of_batch(&latency, rows, lengths[1])),
+            let (phases, idle_s) = match &simulated {
+                Some(simulated) => (simulated.ran.phases(phases), simulated.ran.idle_s),
+                None => (phases, 0.0),
             };
-            Cost::of(&price, options.cost.duty(), gpus, lengths, spent)
-        }),
+            Energy::of(accelerator, measured, gpus, phases, idle_s, options.cost.electricity_usd_per_kwh)
+        },
+        cost: options.cost.hourly(accelerator).map(|p| Cost::of(&p, options.cost.duty(), gpus, paid)),
+        paid,
         breakdown,
         provenance: provenance::provenance(question, &estimator, &kernel_shares),
         intervals,

@@ -9,12 +9,14 @@ mod split;
 use serde::Serialize;
 use std::time::Instant;
 
+use super::cost::{Cost, Paid, Spent};
+use super::energy::{Energy, Ran};
 use super::estimate::{Inputs, Latency, Provenance, Question};
 use super::interval::Intervals;
 use super::service::mean_rows;
 use super::speculation::SpeculationUse;
 use crate::memory::MemoryError;
-use crate::serving::{Arrivals, Discipline, Routing, Slo, Summary, Traffic};
+use crate::serving::{Arrivals, Discipline, Outcome, Routing, Slo, Summary, Traffic};
 use crate::spec::Load;
 use fleet::Fleet;
 use measures::{rates, saturation, usage};
@@ -240,6 +242,15 @@ pub struct Simulation {
     pub speculation: Option<SpeculationUse>,
     /// Whether the load is beyond capacity.
     pub saturation: Saturation,
+    /// Cost over the whole run, where a price is known and one pool does both phases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// Energy over the whole run, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    /// What a request takes of the replicas, for costs at other prices.
+    #[serde(skip)]
+    pub(in crate::answer) paid: Paid,
     /// Where the numbers come from.
     pub provenance: Provenance,
     /// What to know before using them.
@@ -285,7 +296,15 @@ pub fn simulate(
     let mut warnings = fleet.warnings();
     warnings.extend(super::estimate::outcome_warnings(outcome, question.workload.load));
     let gpus = fleet.accelerators();
+    let paid = paid(outcome, demand.replicas);
+    let alone = split.is_none();
+    let inputs = &question.options.cost;
+    let alone = alone && metrics.completed() > 0;
+    let price = inputs.hourly(question.accelerator).filter(|_| alone);
     Ok(Simulation {
+        cost: price.map(|p| Cost::of(&p, inputs.duty(), gpus, paid)),
+        energy: if alone { fleet.energy(question, outcome, rows) } else { None },
+        paid,
         inputs: fleet.inputs().clone(),
         lengths_source: demand.lengths_source.clone(),
         replicas: demand.replicas,
@@ -317,6 +336,17 @@ pub fn simulate(
         warnings,
         wall_s: started.elapsed().as_secs_f64(),
     })
+}
+
+/// What a request took of all replicas together.
+fn paid(outcome: &Outcome, replicas: u32) -> Paid {
+    let metrics = &outcome.metrics;
+    let completed = metrics.completed().max(1) as f64;
+    let rate = measures::per_second(metrics.completed().max(1), outcome);
+    Paid {
+        lengths: [metrics.input_tokens as f64 / completed, metrics.output_tokens as f64 / completed],
+        spent: Spent::of_loop(&Ran::of(metrics, replicas), rate, &Latency::default()),
+    }
 }
 
 /// The load that a demand's arrivals amount to, for the echo of the inputs.

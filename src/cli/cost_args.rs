@@ -1,11 +1,12 @@
 //! What a command is told of money.
 
 use clap::Args;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::args::{amount, share, share_below_one};
 use crate::answer::{CostInputs, Day, Ownership};
-use crate::spec::SpecError;
+use crate::spec::{Offers, SpecError};
 
 /// Prices.
 #[derive(Debug, Clone, Args)]
@@ -13,6 +14,16 @@ pub(super) struct PriceArgs {
     /// Rent of one accelerator-hour in US dollars [default: the dated price in the accelerator's file].
     #[arg(long, value_parser = amount, value_name = "USD", help_heading = "Cost")]
     gpu_hour_usd: Option<f64>,
+    /// Rent at this cloud, the lowest of its prices known (`gpus show` lists them).
+    #[arg(long, value_name = "NAME", conflicts_with = "gpu_hour_usd", help_heading = "Cost")]
+    cloud: Option<String>,
+    /// Rent on spot: the median of the spot prices known, or the cloud's.
+    #[arg(long, conflicts_with = "gpu_hour_usd", help_heading = "Cost")]
+    spot: bool,
+    /// Offers of your own: CSV with the columns of hardware/prices.csv (gpu, cloud, gpus, instance, on_demand_usd_per_gpu_hour,
+    /// spot_usd_per_gpu_hour, region, source, date).
+    #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Cost")]
+    price_list: Option<PathBuf>,
     /// Hours used over hours paid: 0.5 when half of the hours are paid for nothing. How much of its capacity a used hour
     /// carries is the load's matter.
     #[arg(long, visible_alias = "utilization", value_parser = share, value_name = "SHARE", help_heading = "Cost")]
@@ -56,7 +67,7 @@ pub(super) struct PriceArgs {
 #[derive(Debug, Clone, Args)]
 pub(super) struct CostArgs {
     /// The accelerators are one's own: capital, upkeep, place and electricity instead of rent.
-    #[arg(long, conflicts_with = "gpu_hour_usd", help_heading = "Owning")]
+    #[arg(long, conflicts_with_all = ["gpu_hour_usd", "cloud", "spot"], help_heading = "Owning")]
     own: bool,
     #[command(flatten)]
     prices: PriceArgs,
@@ -66,7 +77,7 @@ impl CostArgs {
     /// What it says.
     ///
     /// # Errors
-    /// When `SOURCE_DATE_EPOCH` is no number.
+    /// When `SOURCE_DATE_EPOCH` is no number, or the cloud or the price list makes no sense.
     pub(super) fn resolve(&self) -> Result<CostInputs, SpecError> {
         Ok(CostInputs { own: self.own, ..self.prices.resolve()? })
     }
@@ -78,8 +89,12 @@ impl PriceArgs {
     /// # Errors
     /// When `SOURCE_DATE_EPOCH` is no number.
     pub(super) fn resolve(&self) -> Result<CostInputs, SpecError> {
+        let offers = self.price_list.as_deref().map_or_else(|| Ok(Offers::default()), Offers::read)?;
         Ok(CostInputs {
             gpu_hour_usd: self.gpu_hour_usd,
+            cloud: self.cloud.as_deref().map(|name| cloud(name, &offers)).transpose()?,
+            spot: self.spot,
+            offers,
             duty: self.duty,
             electricity_usd_per_kwh: self.electricity_usd_per_kwh,
             own: false,
@@ -101,6 +116,21 @@ impl PriceArgs {
             }),
         })
     }
+}
+
+/// A cloud that has offers.
+fn cloud(name: &str, offers: &Offers) -> Result<String, SpecError> {
+    let plain = |name: &str| name.to_lowercase().replace([' ', '-', '_', '.'], "");
+    let clouds = offers.clouds();
+    if clouds.iter().any(|c| plain(c) == plain(name)) {
+        return Ok(name.to_owned());
+    }
+    Err(SpecError::Unknown {
+        kind: "cloud",
+        name: name.to_owned(),
+        similar: vec![],
+        fix: format!("prices are known of {}", clouds.join(", ")),
+    })
 }
 
 /// The day that builds and tests are told to live in, else the clock's.

@@ -68,6 +68,7 @@ pub(super) fn run(arguments: &EstimateArgs, context: &Context) -> Result<(), Cli
     let resolved = arguments.deployment.resolve(&context.directories)?;
     let workload = arguments.workload.resolve();
     let options = arguments.options(context)?;
+    options.cost.check(&resolved.accelerator)?;
     let (model, deployment) = (arguments.pruned(&resolved.model)?, arguments.offloaded(&resolved.deployment));
     let question = Question {
         model: &model,

@@ -6,8 +6,8 @@ use super::local::accelerator;
 use super::{CliError, Context};
 use crate::answer::summarise_accelerator;
 use crate::report;
-use crate::spec::Accelerator;
 use crate::spec::catalog::{Kind, files};
+use crate::spec::{Accelerator, Offers};
 
 /// Subcommands of `gpus`.
 #[derive(Debug, Subcommand)]
@@ -38,7 +38,8 @@ pub(super) fn run(command: &GpusCommand, context: &Context) -> Result<(), CliErr
             report::gpu_list(&all)
         }
         GpusCommand::Show { gpu } => {
-            report::gpu(&summarise_accelerator(&accelerator(gpu, &context.directories)?))
+            let summary = summarise_accelerator(&accelerator(gpu, &context.directories)?);
+            report::gpu(&summary.with_offers(&Offers::default()))
         }
     };
     context.output.print(&report)

@@ -8,6 +8,7 @@ use clap::Args;
 use super::args::{
     DeploymentArgs, SpeculationArgs, WorkloadArgs, bandwidth, duration, gibibytes, positive_u32,
 };
+use super::cost_args::CostArgs;
 use super::{CliError, Context};
 use crate::answer::{Demand, KvTier, Options, Question, SplitQuestion, load_of, simulate};
 use crate::report;
@@ -29,6 +30,8 @@ pub(super) struct SimulateArgs {
     traffic: TrafficArgs,
     #[command(flatten)]
     speculation: SpeculationArgs,
+    #[command(flatten)]
+    cost: CostArgs,
     /// Replicas of the deployment behind a router.
     #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", help_heading = "Deployment")]
     replicas: u32,
@@ -78,7 +81,10 @@ pub(super) fn run(arguments: &SimulateArgs, context: &Context) -> Result<(), Cli
     workload.requests = Some(demand.traffic.requests);
     arguments.traffic.put_means(&mut workload, [input, output]);
     let speculation = arguments.speculation.resolve(&context.directories)?;
-    let options = Options { engines: context.directories.engines.clone(), speculation, ..Options::default() };
+    let cost = arguments.cost.resolve()?;
+    cost.check(&resolved.accelerator)?;
+    let engines = context.directories.engines.clone();
+    let options = Options { engines, speculation, cost, ..Options::default() };
     let question = Question {
         model: &resolved.model,
         accelerator: &resolved.accelerator,
@@ -150,10 +156,10 @@ impl SimulateArgs {
 
 /// Share of the requests that must keep the limits where none is given: P90, as DistServe counts goodput (Zhong et al., OSDI
 /// 2024, §2.1).
-const USUAL_SHARE: f64 = 0.9;
+pub(super) const USUAL_SHARE: f64 = 0.9;
 
 /// `p90` as 0.9.
-fn percentile(text: &str) -> Result<f64, String> {
+pub(super) fn percentile(text: &str) -> Result<f64, String> {
     match text.trim_start_matches(['p', 'P']).parse::<f64>() {
         Ok(p) if p > 0.0 && p <= 100.0 => Ok(p / 100.0),
         _ => Err("write a percentile like p90 or p99.5".into()),

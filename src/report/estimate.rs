@@ -120,21 +120,13 @@ fn throughput(answer: &Estimate) -> Section {
     }
     match &answer.cost {
         Some(cost) => {
-            row(
-                "cost, million tokens",
-                format!(
-                    "{} in, {} out",
-                    usd(cost.usd_per_million_input_tokens),
-                    usd(cost.usd_per_million_output_tokens)
-                ),
-            );
+            row("cost, million tokens", super::cost::million(cost));
             row("price", super::cost::price(&cost.price));
         }
         None => row("cost", "no price known: give --gpu-hour-usd or --purchase-usd with --own".into()),
     }
     if let Some(e) = &answer.energy {
-        let (input, output) = (number(e.joules_per_input_token), number(e.joules_per_output_token));
-        row("energy, token", format!("{input} J in, {output} J out ({})", e.source));
+        row("energy, token", super::cost::energy(e));
         if let (Some(input), Some(output)) =
             (e.electricity_usd_per_million_input_tokens, e.electricity_usd_per_million_output_tokens)
         {

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Report, Section, bytes_gib, count, number, usd, versioned};
 use crate::answer::AcceleratorSummary;
-use crate::spec::DataType;
 use crate::spec::accelerator::{Price, Sourced};
+use crate::spec::{DataType, Offer};
 
 /// The catalog's accelerators, one a row.
 #[must_use]
@@ -94,11 +94,41 @@ pub fn gpu(g: &AcceleratorSummary) -> Report {
     }
     Report {
         heading: vec![format!("{} ({})", g.id, g.name), line.join(", ")],
-        sections: vec![values],
+        sections: std::iter::once(values).chain(offers(&g.offers, g.offered_range())).collect(),
         footer,
         json: versioned(&json!(g)),
         ..Report::default()
     }
+}
+
+/// What clouds ask, the cheapest on demand first, and the range.
+fn offers(all: &[Offer], range: [Option<[f64; 3]>; 2]) -> Option<Section> {
+    if all.is_empty() {
+        return None;
+    }
+    let header = ["cloud", "on demand", "spot", "GPUs", "instance", "region", "source", "date"];
+    let mut section = Section::new("Rent of one GPU-hour", &header);
+    let mut sorted: Vec<&Offer> = all.iter().collect();
+    let key = |o: &Offer| o.on_demand_usd_per_gpu_hour.unwrap_or(f64::INFINITY);
+    sorted.sort_by(|a, b| key(a).total_cmp(&key(b)));
+    let cell = |price: Option<f64>| price.map_or_else(String::new, usd);
+    for o in sorted {
+        section.row([
+            o.cloud.clone(),
+            cell(o.on_demand_usd_per_gpu_hour),
+            cell(o.spot_usd_per_gpu_hour),
+            o.gpus.to_string(),
+            o.instance.clone(),
+            o.region.clone(),
+            o.source.clone(),
+            o.date.clone(),
+        ]);
+    }
+    for (i, name) in ["lowest", "median", "highest"].into_iter().enumerate() {
+        let [fixed, spot] = range.map(|r| cell(r.map(|r| r[i])));
+        section.row([name.to_owned(), fixed, spot]);
+    }
+    Some(section)
 }
 
 fn tera(per_second: f64) -> String {

@@ -122,6 +122,13 @@ fn load(answer: &Simulation) -> Section {
         let SessionUse { duration_s: Summary { mean, p90, .. }, .. } = sessions;
         row("session, mean and P90", format!("{} and {}", duration(*mean), duration(*p90)));
     }
+    if let Some(cost) = &answer.cost {
+        row("cost, million tokens", super::cost::million(cost));
+        row("price", super::cost::price(&cost.price));
+    }
+    if let Some(energy) = &answer.energy {
+        row("energy, token", super::cost::energy(energy));
+    }
     if answer.rejected_requests > 0 {
         row("refused", count(answer.rejected_requests as f64));
     }

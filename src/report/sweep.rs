@@ -44,7 +44,7 @@ pub fn sweep(answer: &Sweep, view: SweepView) -> Report {
                 .into(),
         );
     }
-    footer.extend(super::cost::prices(&answer.prices));
+    footer.extend(super::cost::price_line(&answer.prices));
     if view.pareto {
         footer.push(
             "Pareto: no other point of the model and lengths has more tokens/s per GPU at as many per user, or the reverse."

@@ -51,14 +51,6 @@ pub struct Worked {
     pub occupied_seconds: f64,
 }
 
-impl Worked {
-    /// Share of prefill in the time in iterations; all of it where nothing ran.
-    #[must_use]
-    pub fn prefill_share(&self) -> f64 {
-        if self.seconds > 0.0 { self.prefill_seconds / self.seconds } else { 1.0 }
-    }
-}
-
 /// Distributions and sums of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Metrics {

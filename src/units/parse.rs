@@ -120,6 +120,7 @@ pub fn parse_number(text: &str) -> Result<u64, UnitError> {
                 "ki" => 1024.0,
                 "m" => 1e6,
                 "mi" => 1024f64.powi(2),
+                "b" | "g" => 1e9,
                 _ => return None,
             };
             let value = number * factor;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use crate::spec::accelerator::{Price, Sourced};
-use crate::spec::{Accelerator, DataType};
+use crate::spec::{Accelerator, DataType, Offer, Offers};
 use crate::units::GIB;
 
 /// `gpus show` of one accelerator.
@@ -43,6 +43,29 @@ pub struct AcceleratorSummary {
     pub hourly_price: Option<Price>,
     /// What else one should know.
     pub note: Option<String>,
+    /// What clouds ask for an hour, where it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub offers: Vec<Offer>,
+}
+
+impl AcceleratorSummary {
+    /// The same with the offers of a list.
+    #[must_use]
+    pub fn with_offers(self, offers: &Offers) -> Self {
+        let offers = offers.of(&self.id).cloned().collect();
+        Self { offers, ..self }
+    }
+
+    /// Lowest, median and highest price per hour of the offers, on demand and on spot.
+    #[must_use]
+    pub fn offered_range(&self) -> [Option<[f64; 3]>; 2] {
+        [false, true].map(|spot| {
+            let mut all: Vec<f64> = self.offers.iter().filter_map(|o| o.usd_per_gpu_hour(spot)).collect();
+            all.sort_by(f64::total_cmp);
+            let middle = f64::midpoint(*all.get(all.len().checked_sub(1)? / 2)?, *all.get(all.len() / 2)?);
+            Some([*all.first()?, middle, *all.last()?])
+        })
+    }
 }
 
 /// An accelerator in SI base units.
@@ -76,5 +99,6 @@ pub fn summarise_accelerator(a: &Accelerator) -> AcceleratorSummary {
         purchase_price: a.purchase_price.clone(),
         hourly_price: a.hourly_price.clone(),
         note: a.note.clone(),
+        offers: vec![],
     }
 }

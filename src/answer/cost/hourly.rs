@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use super::date::{Day, OLD_DAYS};
 use super::ownership::Ownership;
+use super::situations::HOURS_PER_MONTH;
 use crate::spec::Accelerator;
 use crate::spec::accelerator::Price;
+use crate::spec::{Offer, Offers, SpecError};
 
 /// What an hour is paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -77,6 +79,12 @@ impl HourlyPrice {
         standing / duty + self.running_usd_per_gpu_hour
     }
 
+    /// US dollars per month of 730.5 hours of which a share is used: what stands in all of them, what runs in those.
+    #[must_use]
+    pub fn per_month(&self, duty: f64) -> f64 {
+        self.per_used_hour(duty) * duty * HOURS_PER_MONTH
+    }
+
     /// What to say of its age; none of a price that is recent or was given.
     #[must_use]
     pub fn caution(&self) -> Option<String> {
@@ -108,6 +116,12 @@ pub struct CostInputs {
     pub duty: Option<f64>,
     /// Price of electricity in US dollars per kilowatt-hour.
     pub electricity_usd_per_kwh: Option<f64>,
+    /// Rented from this cloud, case and blanks apart, at its lowest price; none for the catalog's price.
+    pub cloud: Option<String>,
+    /// Rented on spot: the median of such offers unless a cloud is named.
+    pub spot: bool,
+    /// Offers of clouds.
+    pub offers: Offers,
     /// Accelerators are one's own.
     pub own: bool,
     /// What owning costs.
@@ -120,7 +134,7 @@ impl CostInputs {
     /// What an hour of an accelerator costs: rented, or owned where the user said so. None where no price is known.
     #[must_use]
     pub fn hourly(&self, accelerator: &Accelerator) -> Option<HourlyPrice> {
-        if self.own { self.owned(accelerator) } else { self.rented(accelerator) }
+        if self.own { self.owned(accelerator, None) } else { self.rented(accelerator) }
     }
 
     /// Rent: as given, else the catalog's.
@@ -138,6 +152,9 @@ impl CostInputs {
                 running_usd_per_gpu_hour: 0.0,
             });
         }
+        if self.cloud.is_some() || self.spot {
+            return self.offered(accelerator);
+        }
         let Price { usd, kind, source, date } = accelerator.hourly_price.as_ref()?;
         Some(HourlyPrice {
             usd_per_gpu_hour: *usd,
@@ -149,10 +166,75 @@ impl CostInputs {
         })
     }
 
-    /// An hour of one's own: what stands ([`Ownership::standing`]) and electricity at board power. None without a purchase
-    /// price or a board power.
+    /// The offers asked for, the cheapest first.
+    fn matching<'a>(&'a self, accelerator: &'a Accelerator) -> Vec<(f64, &'a Offer)> {
+        let plain = |name: &str| name.to_lowercase().replace([' ', '-', '_', '.'], "");
+        let wanted = self.cloud.as_deref().map(plain);
+        let offers = self.offers.of(&accelerator.id);
+        let mut all: Vec<(f64, &Offer)> = offers
+            .filter(|o| wanted.as_ref().is_none_or(|w| plain(&o.cloud) == *w))
+            .filter_map(|o| Some((o.usd_per_gpu_hour(self.spot)?, o)))
+            .collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        all
+    }
+
+    /// The price of the offers asked for: a cloud's lowest, else the lower median.
+    fn offered(&self, accelerator: &Accelerator) -> Option<HourlyPrice> {
+        let all = self.matching(accelerator);
+        let (usd, offer) = match self.cloud {
+            Some(_) => all.first()?,
+            None => all.get(all.len().saturating_sub(1) / 2)?,
+        };
+        let kind = if self.spot { "spot" } else { "on demand" };
+        let which = match all.len() {
+            n if self.cloud.is_none() && n > 1 => format!("median of {n} {kind} offers: "),
+            _ => String::new(),
+        };
+        let mut words = vec![format!("{which}{} {kind}", offer.cloud)];
+        if !offer.instance.is_empty() {
+            words.push(offer.instance.clone());
+        }
+        if offer.gpus > 1 {
+            words.push(format!("{} rented together", offer.gpus));
+        }
+        words.push(offer.source.clone());
+        Some(HourlyPrice {
+            usd_per_gpu_hour: *usd,
+            basis: Basis::Rented,
+            source: words.join(", "),
+            parts: vec![],
+            running_usd_per_gpu_hour: 0.0,
+            ..self.dated(&offer.date)
+        })
+    }
+
+    /// Refuses a cloud or spot price that the accelerator has none of.
+    ///
+    /// # Errors
+    /// Then, with those that it has.
+    pub fn check(&self, accelerator: &Accelerator) -> Result<(), SpecError> {
+        if self.own || self.gpu_hour_usd.is_some() || (self.cloud.is_none() && !self.spot) {
+            return Ok(());
+        }
+        if !self.matching(accelerator).is_empty() {
+            return Ok(());
+        }
+        let what = if self.spot { "spot price" } else { "price" };
+        let at = self.cloud.as_ref().map_or_else(String::new, |c| format!(" at {c}"));
+        let mut known: Vec<&str> = self.offers.of(&accelerator.id).map(|o| o.cloud.as_str()).collect();
+        known.dedup();
+        let known = if known.is_empty() { "nobody".to_owned() } else { known.join(", ") };
+        Err(SpecError::Usage(format!(
+            "no {what} of {} is known{at} (offers are known of {known}); give --gpu-hour-usd, or --price-list with one",
+            accelerator.id
+        )))
+    }
+
+    /// An hour of one's own: what stands ([`Ownership::standing`]) and electricity, at board power unless the mean power is
+    /// known. None without a purchase price or a board power.
     #[must_use]
-    pub fn owned(&self, accelerator: &Accelerator) -> Option<HourlyPrice> {
+    pub fn owned(&self, accelerator: &Accelerator, mean_w: Option<f64>) -> Option<HourlyPrice> {
         let watts = accelerator.tdp()?.0;
         let owner = &self.ownership;
         let (usd, source, date) = match (owner.purchase_usd, &accelerator.purchase_price) {
@@ -160,7 +242,7 @@ impl CostInputs {
             (None, Some(p)) => (p.usd, format!("{} price, {}", p.kind, p.source), Some(&p.date)),
             (None, None) => return None,
         };
-        let running = owner.electricity(watts, self.usd_per_kwh());
+        let running = owner.electricity(mean_w.unwrap_or(watts), self.usd_per_kwh());
         let mut parts = owner.standing(usd, watts);
         parts.push(PricePart { part: "electricity", usd_per_gpu_hour: running });
         let blank = match date {
@@ -170,22 +252,25 @@ impl CostInputs {
         Some(HourlyPrice {
             usd_per_gpu_hour: parts.iter().map(|p| p.usd_per_gpu_hour).sum(),
             basis: Basis::Owned,
-            source: format!("owned, ${usd:.0} to buy ({source})"),
+            source: format!("bought at ${usd:.0} ({source})"),
             parts,
             running_usd_per_gpu_hour: running,
             ..blank
         })
     }
 
-    /// Electricity alone, at board power. None without one.
+    /// Electricity alone, at board power unless the mean power is known. None without either.
     #[must_use]
-    pub fn electricity(&self, accelerator: &Accelerator) -> Option<HourlyPrice> {
-        let watts = accelerator.tdp()?.0;
+    pub fn electricity(&self, accelerator: &Accelerator, mean_w: Option<f64>) -> Option<HourlyPrice> {
+        let (watts, what) = match mean_w {
+            Some(watts) => (watts, "mean"),
+            None => (accelerator.tdp()?.0, "board"),
+        };
         let running = self.ownership.electricity(watts, self.usd_per_kwh());
         Some(HourlyPrice {
             usd_per_gpu_hour: running,
             basis: Basis::Electricity,
-            source: format!("board power of {watts:.0} W, host and PUE"),
+            source: format!("{what} power of {watts:.0} W, host and PUE"),
             date: None,
             age_days: None,
             is_old: false,
@@ -262,10 +347,27 @@ mod tests {
     }
 
     #[test]
+    fn offers_of_a_cloud_and_on_spot() {
+        let asked = |cloud: Option<&str>, spot| {
+            let cloud = cloud.map(str::to_owned);
+            let inputs = CostInputs { cloud, spot, ..CostInputs::default() };
+            inputs.check(&h100()).map(|()| inputs.hourly(&h100()).unwrap())
+        };
+        let nebius = asked(Some("nebius"), false).unwrap();
+        assert_eq!(nebius.usd_per_gpu_hour, 2.95);
+        assert!(nebius.is_old && nebius.source.contains("Nebius on demand"), "{}", nebius.source);
+        assert_eq!(asked(Some("Nebius"), true).unwrap().usd_per_gpu_hour, 1.25);
+        let median = asked(None, true).unwrap();
+        assert!(median.source.starts_with("median of"), "{}", median.source);
+        let error = asked(Some("lambda"), true).unwrap_err().to_string();
+        assert!(error.contains("spot price of h100-sxm") && error.contains("Nebius"), "{error}");
+    }
+
+    #[test]
     fn an_owner_pays_electricity_in_used_hours_alone() {
         let inputs = CostInputs { own: true, ..CostInputs::default() };
         let owned = inputs.hourly(&h100()).unwrap();
-        let electricity = inputs.electricity(&h100()).unwrap();
+        let electricity = inputs.electricity(&h100(), None).unwrap();
         assert_eq!(owned.running_usd_per_gpu_hour, electricity.usd_per_gpu_hour);
         let half = owned.per_used_hour(0.5);
         let standing = owned.usd_per_gpu_hour - electricity.usd_per_gpu_hour;

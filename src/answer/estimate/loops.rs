@@ -6,6 +6,7 @@ use super::regime::Course;
 use super::{Latency, Question, Throughput};
 use crate::answer::Estimator;
 use crate::answer::cost::Spent;
+use crate::answer::energy::Ran;
 use crate::answer::service::{Service, mean_rows};
 use crate::answer::speculation::SpeculationUse;
 use crate::memory::{MemoryError, MemoryReport};
@@ -17,8 +18,8 @@ pub(super) struct Simulated {
     pub latency: Latency,
     /// Requests that ended per second.
     pub requests_per_s: f64,
-    /// Share of prefill in the time in iterations.
-    pub prefill_share: f64,
+    /// What the replica did.
+    pub ran: Ran,
     /// Mean decode rows of all ranks.
     pub rows: f64,
     /// Mean prompt and generated tokens.
@@ -145,7 +146,7 @@ pub(super) fn simulated(
         speculation: service.speculation(question.options, (mean.input_len + mean.output_len / 2) as f64),
         latency,
         requests_per_s,
-        prefill_share: metrics.worked.prefill_share(),
+        ran: Ran::of(metrics, 1),
         rows: mean_rows(metrics),
         lengths: [metrics.input_tokens as f64 / completed, metrics.output_tokens as f64 / completed],
         warnings,
@@ -213,6 +214,6 @@ impl Simulated {
 
     /// What a request takes of the deployment; `latency` has what the simulation leaves out.
     pub(super) fn spent(&self, latency: &Latency) -> Spent {
-        Spent::of_loop(self.prefill_share, self.requests_per_s, latency)
+        Spent::of_loop(&self.ran, self.requests_per_s, latency)
     }
 }

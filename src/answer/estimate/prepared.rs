@@ -2,7 +2,7 @@
 
 use super::loops::{self, is_alone};
 use super::{Estimator, Latency, Question, Throughput, check_workload, throughput, waves};
-use crate::answer::cost::{HourlyPrice, Spent, usd_per_million_tokens};
+use crate::answer::cost::{HourlyPrice, Paid, Spent, usd_per_million_tokens};
 use crate::answer::speculation::refuse_static;
 use crate::memory::{MemoryError, MemoryReport, occupancy};
 use crate::spec::{Formats, Load, SpecError, Workload};
@@ -75,16 +75,21 @@ impl<'a> Prepared<'a> {
             };
             let waves = waves(&workload, &self.memory, deployment);
             let latency = extras(self.estimator.latency_in_waves(&workload, waves, scratch));
-            let spent = Spent::of_batch(&latency, rows, lengths[1]);
-            (latency, throughput(&latency, rows, lengths, gpus, &workload), (lengths, spent), waves)
+            let paid = Paid { lengths, spent: Spent::of_batch(&latency, rows, lengths[1]) };
+            (latency, throughput(&latency, rows, lengths, gpus, &workload), paid, waves)
         } else {
             let run = loops::simulated(&question, asked, &self.estimator, &self.memory)?;
             let latency = extras(run.latency);
-            (latency, run.throughput(gpus, workload.prefix_len), (run.lengths, run.spent(&latency)), 1.0)
+            (
+                latency,
+                run.throughput(gpus, workload.prefix_len),
+                Paid { lengths: run.lengths, spent: run.spent(&latency) },
+                1.0,
+            )
         };
-        let (price, (lengths, spent)) = (self.price.as_ref(), paid);
+        let price = self.price.as_ref();
         let usd_per_million_tokens =
-            price.map(|p| usd_per_million_tokens(p, options.cost.duty(), gpus, lengths, spent));
+            price.map(|p| usd_per_million_tokens(p, options.cost.duty(), gpus, paid));
         Ok(Figures { latency, throughput, usd_per_million_tokens, waves })
     }
 

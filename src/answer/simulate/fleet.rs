@@ -3,6 +3,7 @@
 use super::measures::usage;
 use super::split::{Disaggregation, LinkUse, PoolUse, SplitQuestion};
 use super::{Demand, KvTier};
+use crate::answer::energy::{Energy, Ran};
 use crate::answer::estimate::{Course, Described, Inputs, Latency, Provenance, Question, described};
 use crate::answer::interval::Intervals;
 use crate::answer::service::Service;
@@ -11,7 +12,7 @@ use crate::memory::{MemoryError, occupancy};
 use crate::serving::{
     Arrivals, Link, Metrics, Outcome, RunOptions, SplitOutcome, Stage, Tier, Traffic, run_split,
 };
-use crate::spec::SpecError;
+use crate::spec::{Load, SpecError, Workload};
 use std::sync::Arc;
 
 /// A deployment described and ready to serve.
@@ -179,6 +180,19 @@ impl Fleet {
             }
         }
         all
+    }
+
+    /// Energy of a run of replicas that do both phases, at a mean number of decode rows.
+    pub fn energy(&self, question: &Question<'_>, outcome: &Outcome, rows: f64) -> Option<Energy> {
+        let side = &self.first;
+        let load = Load::Concurrency(rows.round().max(1.0) as u32);
+        let shown = Workload { load, ..question.workload.at_mean() };
+        let ran = Ran::of(&outcome.metrics, side.replicas);
+        let phases = ran.phases(side.described.estimator.phases(&shown, 1.0));
+        let measured = question.kernels.and_then(|k| k.calibration.measured.as_ref());
+        let measured = measured.and_then(|m| m.energy.as_ref());
+        let price = question.options.cost.electricity_usd_per_kwh;
+        Energy::of(question.accelerator, measured, side.accelerators, phases, ran.idle_s, price)
     }
 
     /// Intervals of the means of TTFT, TPOT and E2E, and where the numbers come from. Of two pools TTFT has the interval of

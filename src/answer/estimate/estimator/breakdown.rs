@@ -112,7 +112,7 @@ impl Estimator {
 
     /// The whole prefill and a decode step at the mean context (nothing without decode): shares of an accelerator's limits,
     /// seconds, and tokens of all requests. A pipeline works on as many micro-batches as it has stages.
-    pub(in super::super) fn phases(&self, workload: &Workload, waves: f64) -> [Phase; 2] {
+    pub(in crate::answer) fn phases(&self, workload: &Workload, waves: f64) -> [Phase; 2] {
         let mut scratch = vec![];
         let time = self.prefill_time(&self.chunks(workload), &mut scratch);
         let (stages, bandwidth) = (self.pipeline, self.timer.device().bandwidth());

@@ -1,0 +1,338 @@
+//! A deployment at work in four situations, and what tokens cost in each.
+
+use serde::Serialize;
+
+use super::question::{CostQuestion, Volume};
+use super::runs::{Runs, Saturated};
+use super::{Basis, Cost, HourlyPrice, Paid};
+use crate::answer::simulate::Simulation;
+use crate::answer::{Energy, Estimate, Interval, Question, estimate};
+use crate::memory::MemoryError;
+use crate::spec::{Load, SpecError, Workload};
+
+/// Hours of a mean month: a twelfth of 365.25 days.
+pub const HOURS_PER_MONTH: f64 = 730.5;
+
+/// Most accelerators of an answer.
+const MOST_ACCELERATORS: f64 = 1e6;
+
+/// A situation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SituationKind {
+    /// The load of the question.
+    AsAsked,
+    /// The highest rate that keeps the limits.
+    AtSlo,
+    /// Never short of requests.
+    Saturated,
+    /// The load that there is.
+    AtYourLoad,
+}
+
+/// The deployment in a situation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Situation {
+    /// Which.
+    pub situation: SituationKind,
+    /// Replicas.
+    pub replicas: u32,
+    /// Accelerators of all of them.
+    pub num_gpus: u32,
+    /// Requests in flight of all replicas, of a closed loop or a static batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u64>,
+    /// Requests that end per second.
+    pub requests_per_s: f64,
+    /// Prompt and generated tokens in a month of its used hours.
+    pub tokens_per_month: f64,
+    /// Generated tokens per second.
+    pub output_tokens_per_s: f64,
+    /// Share of what the replicas can do without limits.
+    pub load: f64,
+    /// Mean time to first token.
+    pub ttft_s: f64,
+    /// Mean time per output token.
+    pub tpot_s: f64,
+    /// Enough requests keep the limits, where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<bool>,
+    /// 80 % interval of the time that a request takes of the deployment, over the predicted one; of costs likewise. None where
+    /// the load, not the deployment, says how many requests an hour is shared by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_factors: Option<Interval>,
+    /// Energy of the accelerators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    /// What a request takes.
+    #[serde(skip)]
+    pub(super) paid: Paid,
+    /// Mean watts of an accelerator, where power was measured.
+    #[serde(skip)]
+    pub(super) mean_w: Option<f64>,
+}
+
+/// Costs in one situation at one kind of price.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SituationCost {
+    /// Which situation.
+    pub situation: SituationKind,
+    /// What hours are paid for.
+    pub basis: Basis,
+    /// Price of an accelerator-hour at work.
+    pub usd_per_gpu_hour: f64,
+    /// Price of an hour at work of all accelerators.
+    pub usd_per_hour: f64,
+    /// A month, unused hours included.
+    pub usd_per_month: f64,
+    /// Prefill's share, per million prompt tokens.
+    pub usd_per_million_input_tokens: f64,
+    /// Decode's share, per million generated tokens.
+    pub usd_per_million_output_tokens: f64,
+    /// One request.
+    pub usd_per_request: f64,
+}
+
+/// All of it.
+pub(super) struct Situations {
+    pub asked: Estimate,
+    pub all: Vec<Situation>,
+    /// Requests per second that a replica can take: within the limits where there are some that it can hold.
+    pub capacity_per_s: f64,
+    pub warnings: Vec<String>,
+}
+
+impl CostQuestion<'_> {
+    /// Accelerators of a replica.
+    pub(super) fn accelerators(&self) -> u32 {
+        self.question.deployment.parallelism.accelerators()
+    }
+
+    /// What an hour costs: rented, owned, electricity alone, where known. Power is the mean where it was measured.
+    pub(super) fn prices(&self, mean_w: Option<f64>) -> Vec<HourlyPrice> {
+        let (inputs, gpu) = (&self.question.options.cost, self.question.accelerator);
+        let all = [inputs.rented(gpu), inputs.owned(gpu, mean_w), inputs.electricity(gpu, mean_w)];
+        all.into_iter().flatten().collect()
+    }
+
+    /// Costs of a situation at every price.
+    pub(super) fn costs(&self, s: &Situation) -> Vec<SituationCost> {
+        let duty = self.question.options.cost.duty();
+        let each = self.prices(s.mean_w).into_iter().map(|price| {
+            let cost = Cost::of(&price, duty, s.num_gpus, s.paid);
+            SituationCost {
+                situation: s.situation,
+                basis: price.basis,
+                usd_per_gpu_hour: price.usd_per_gpu_hour,
+                usd_per_hour: cost.usd_per_hour,
+                usd_per_month: price.per_month(duty) * f64::from(s.num_gpus),
+                usd_per_million_input_tokens: cost.usd_per_million_input_tokens,
+                usd_per_million_output_tokens: cost.usd_per_million_output_tokens,
+                usd_per_request: cost.usd_per_request,
+            }
+        });
+        each.collect()
+    }
+
+    /// Requests per second while the deployment is used, of a volume.
+    fn rate_of(&self, volume: Volume, lengths: [f64; 2], capacity: f64) -> f64 {
+        let duty = self.question.options.cost.duty();
+        match volume {
+            Volume::TokensPerMonth(tokens) => {
+                tokens / (lengths[0] + lengths[1]) / (3600.0 * HOURS_PER_MONTH * duty)
+            }
+            Volume::RequestsPerDay(requests) => requests / (86_400.0 * duty),
+            Volume::Load(share) => share * capacity * f64::from(self.replicas),
+        }
+    }
+}
+
+/// The deployment in all situations that the question names.
+pub(super) fn situations(asked: &CostQuestion<'_>, runs: &Runs<'_>) -> Result<Situations, MemoryError> {
+    let replicas = asked.replicas;
+    let workload = shared(asked.question.workload, replicas);
+    let first = estimate(&Question { workload: &workload, ..asked.question })?;
+    if !first.memory.fits {
+        let why = first.memory.reason.clone().unwrap_or_else(|| "the KV pool is too small".into());
+        return Err(SpecError::Usage(format!(
+            "the deployment does not fit on {}: {why}; `foretoken memory` says what makes room",
+            asked.question.accelerator.id
+        ))
+        .into());
+    }
+    let mut warnings = vec![];
+    let full = runs.saturated()?;
+    let slo = at_slo(asked, runs, &full)?;
+    // what it kept up for a whole run it can do
+    let most = slo.as_ref().map_or(0.0, |(rate, _)| *rate).max(full.requests_per_s);
+    let mut all = vec![as_asked(asked, &first, most)];
+    let mut capacity_per_s = most;
+    match slo {
+        Some((rate, run)) if rate > 0.0 => {
+            capacity_per_s = rate;
+            all.push(asked.simulated(SituationKind::AtSlo, &run, replicas, rate, most));
+        }
+        Some(_) => warnings.push("the limits are not kept at any rate: costs at them are left out".into()),
+        None => {}
+    }
+    let mut saturated = asked.simulated(SituationKind::Saturated, &full.run, replicas, most, most);
+    saturated.concurrency = Some(u64::from(full.concurrency) * u64::from(replicas));
+    let e2e = (full.run.intervals.e2e_s, full.run.latency.e2e_s.mean);
+    saturated.interval_factors = Some(factors(e2e.0, e2e.1));
+    all.push(saturated);
+    if let Some(volume) = asked.volume {
+        let at = at_your_load(asked, runs, volume, [most, capacity_per_s])?;
+        if asked.slo.is_given() && at.held == Some(false) {
+            warnings.push("your load does not keep the limits on these replicas".into());
+        } else if !asked.slo.is_given() && at.load > 0.9 {
+            warnings.push(format!(
+                "your load is {:.0} % of what {} replicas can do: requests wait the longer the nearer it is; limits \
+                 (--ttft, --tpot) say how many replicas keep them",
+                100.0 * at.load,
+                at.replicas
+            ));
+        }
+        all.push(at);
+    }
+    Ok(Situations { asked: first, all, capacity_per_s, warnings })
+}
+
+/// A replica's share of a load.
+fn shared(workload: &Workload, replicas: u32) -> Workload {
+    let load = match workload.load {
+        Load::StaticBatch(n) => Load::StaticBatch(n.div_ceil(replicas)),
+        Load::Concurrency(n) => Load::Concurrency(n.div_ceil(replicas)),
+        Load::Rate { per_s, burstiness } => Load::Rate { per_s: per_s / f64::from(replicas), burstiness },
+    };
+    Workload { load, ..*workload }
+}
+
+fn factors(interval: Interval, mean: f64) -> Interval {
+    Interval { low: interval.low / mean, high: interval.high / mean }
+}
+
+/// What `estimate` answers, on all replicas.
+fn as_asked(asked: &CostQuestion<'_>, answer: &Estimate, most: f64) -> Situation {
+    let spent = answer.paid.spent;
+    let requests_per_s = 1.0 / (spent.prefill_s + spent.decode_s);
+    let (replicas, gpus) = (f64::from(asked.replicas), asked.accelerators());
+    let in_flight = answer.inputs.batch_size.or(answer.inputs.concurrency);
+    let measured = answer.energy.as_ref();
+    let cached = answer.inputs.prefix_len as f64 / answer.inputs.input_len.max(1) as f64;
+    let open = answer.inputs.request_rate_per_s.is_some();
+    Situation {
+        situation: SituationKind::AsAsked,
+        replicas: asked.replicas,
+        num_gpus: gpus * asked.replicas,
+        concurrency: in_flight.map(|n| u64::from(n) * u64::from(asked.replicas)),
+        requests_per_s: replicas * requests_per_s,
+        tokens_per_month: asked.tokens_per_month(answer.paid.lengths, replicas * requests_per_s),
+        output_tokens_per_s: replicas * requests_per_s * answer.paid.lengths[1],
+        load: requests_per_s / most,
+        ttft_s: answer.latency.ttft_s,
+        tpot_s: answer.latency.itl_s,
+        held: None,
+        interval_factors: (!open).then(|| factors(answer.intervals.e2e_s, answer.latency.e2e_s)),
+        energy: answer.energy.clone(),
+        mean_w: answer.paid.watts(measured, gpus, cached),
+        paid: answer.paid.at_rate(replicas * requests_per_s),
+    }
+}
+
+/// The highest rate that one replica keeps the limits at, and the run at it; a rate of 0 where there is none.
+fn at_slo(
+    asked: &CostQuestion<'_>,
+    runs: &Runs<'_>,
+    full: &Saturated,
+) -> Result<Option<(f64, Simulation)>, MemoryError> {
+    if !asked.slo.is_given() {
+        return Ok(None);
+    }
+    let at =
+        |per_s: f64| runs.workload(Load::Rate { per_s, burstiness: asked.burstiness() }, asked.requests());
+    // near where it will be found: most limits hold up to some two thirds of what a deployment can do
+    let looked = runs.run(&at(full.requests_per_s / 1.5), true)?;
+    match looked.goodput.as_ref().and_then(|g| g.highest_rate_per_s).filter(|rate| *rate > 0.0) {
+        Some(rate) => Ok(Some((rate, runs.run(&at(rate), false)?))),
+        None => Ok(Some((0.0, looked))),
+    }
+}
+
+fn at_your_load(
+    asked: &CostQuestion<'_>,
+    runs: &Runs<'_>,
+    volume: Volume,
+    [most, capacity]: [f64; 2],
+) -> Result<Situation, MemoryError> {
+    let mean = asked.question.workload.at_mean();
+    let rate = asked.rate_of(volume, [mean.input_len as f64, mean.output_len as f64], most);
+    let replicas = match volume {
+        Volume::Load(_) => asked.replicas,
+        Volume::TokensPerMonth(_) | Volume::RequestsPerDay(_) => {
+            let needed = (rate / capacity * (1.0 - 1e-9)).ceil().max(f64::from(asked.replicas));
+            if needed * f64::from(asked.accelerators()) > MOST_ACCELERATORS {
+                return Err(SpecError::Usage(format!(
+                    "that load takes {needed:.0} replicas of {} accelerators, more than 1,000,000 in all; give less",
+                    asked.accelerators()
+                ))
+                .into());
+            }
+            needed as u32
+        }
+    };
+    let each = rate / f64::from(replicas);
+    let load = Load::Rate { per_s: each, burstiness: asked.burstiness() };
+    let run = runs.run(&runs.workload(load, asked.requests()), false)?;
+    Ok(asked.simulated(SituationKind::AtYourLoad, &run, replicas, each.min(most), most))
+}
+
+impl CostQuestion<'_> {
+    fn burstiness(&self) -> f64 {
+        match self.question.workload.load {
+            Load::Rate { burstiness, .. } => burstiness,
+            Load::StaticBatch(_) | Load::Concurrency(_) => 1.0,
+        }
+    }
+
+    /// Requests of an open loop, where the question says how many.
+    fn requests(&self) -> Option<u64> {
+        match self.question.workload.load {
+            Load::Rate { .. } => self.question.workload.requests,
+            Load::StaticBatch(_) | Load::Concurrency(_) => None,
+        }
+    }
+
+    fn tokens_per_month(&self, [input, output]: [f64; 2], requests_per_s: f64) -> f64 {
+        let used_s = 3600.0 * HOURS_PER_MONTH * self.question.options.cost.duty();
+        (input + output) * requests_per_s * used_s
+    }
+
+    /// Replicas that each run like this one, at a lasting rate each.
+    fn simulated(
+        &self,
+        situation: SituationKind,
+        run: &Simulation,
+        replicas: u32,
+        each_per_s: f64,
+        most: f64,
+    ) -> Situation {
+        let (n, gpus) = (f64::from(replicas), self.accelerators());
+        Situation {
+            situation,
+            replicas,
+            num_gpus: gpus * replicas,
+            concurrency: None,
+            requests_per_s: n * each_per_s,
+            tokens_per_month: self.tokens_per_month(run.paid.lengths, n * each_per_s),
+            output_tokens_per_s: n * each_per_s * run.paid.lengths[1],
+            load: each_per_s / most,
+            ttft_s: run.latency.ttft_s.mean,
+            tpot_s: run.latency.tpot_s.mean,
+            held: run.goodput.as_ref().filter(|_| situation != SituationKind::Saturated).map(|g| g.held),
+            interval_factors: None,
+            energy: run.energy.clone(),
+            mean_w: run.paid.watts(run.energy.as_ref(), gpus, run.utilization.prefix_hit_share),
+            paid: run.paid.at_rate(n * each_per_s),
+        }
+    }
+}

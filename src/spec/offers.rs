@@ -1,0 +1,171 @@
+//! What clouds ask for an hour of an accelerator: `hardware/prices.csv`, or a list of one's own in the same columns.
+
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use super::SpecError;
+use super::catalog::read_text;
+
+/// A price that a cloud asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offer {
+    /// Catalog id of the accelerator.
+    pub gpu: String,
+    /// Who asks it.
+    pub cloud: String,
+    /// Accelerators that are rented together.
+    pub gpus: u32,
+    /// What the cloud calls them; empty where nothing is known.
+    #[serde(default)]
+    pub instance: String,
+    /// US dollars per accelerator-hour on demand.
+    pub on_demand_usd_per_gpu_hour: Option<f64>,
+    /// US dollars per accelerator-hour while nobody else wants it.
+    pub spot_usd_per_gpu_hour: Option<f64>,
+    /// Where.
+    #[serde(default)]
+    pub region: String,
+    /// Which table or page says so.
+    pub source: String,
+    /// When (ISO date, or what is known of it: "undated").
+    pub date: String,
+}
+
+impl Offer {
+    /// The price on demand or on spot.
+    #[must_use]
+    pub fn usd_per_gpu_hour(&self, spot: bool) -> Option<f64> {
+        if spot { self.spot_usd_per_gpu_hour } else { self.on_demand_usd_per_gpu_hour }
+    }
+}
+
+/// A list of offers, cheap to hand around.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offers(Arc<[Offer]>);
+
+static EMBEDDED: LazyLock<Offers> = LazyLock::new(|| {
+    // a test reads the file
+    Offers::parse(include_str!("../../hardware/prices.csv"), "hardware/prices.csv")
+        .unwrap_or_else(|_| Offers(Arc::from([])))
+});
+
+impl Default for Offers {
+    /// The embedded list.
+    fn default() -> Self {
+        EMBEDDED.clone()
+    }
+}
+
+impl Offers {
+    /// Reads a list from a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no such CSV, or a price makes no sense.
+    pub fn read(path: &Path) -> Result<Self, SpecError> {
+        Self::parse(&read_text(path)?, &path.display().to_string())
+    }
+
+    fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
+        let mut all = vec![];
+        let mut reader =
+            csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(text.as_bytes());
+        for row in reader.deserialize() {
+            let offer: Offer = row.map_err(|e| SpecError::Syntax {
+                file: file.into(),
+                format: "price list (CSV with the columns of hardware/prices.csv)",
+                message: e.to_string(),
+            })?;
+            for (key, price) in [
+                ("on_demand_usd_per_gpu_hour", offer.on_demand_usd_per_gpu_hour),
+                ("spot_usd_per_gpu_hour", offer.spot_usd_per_gpu_hour),
+            ] {
+                if let Some(usd) = price.filter(|usd| !(0.0..1e6).contains(usd)) {
+                    return Err(SpecError::Value {
+                        file: file.into(),
+                        key: format!("{key} of {} at {}", offer.gpu, offer.cloud),
+                        value: usd.to_string(),
+                        problem: "must be 0 or more and below 1e6 US dollars".into(),
+                        fix: "correct it, or leave the cell empty when it is not known".into(),
+                    });
+                }
+            }
+            all.push(offer);
+        }
+        Ok(Self(all.into()))
+    }
+
+    /// Offers of an accelerator, in the order of the list.
+    pub fn of<'a>(&'a self, gpu: &'a str) -> impl Iterator<Item = &'a Offer> {
+        self.0.iter().filter(move |o| o.gpu == gpu)
+    }
+
+    /// Names of the clouds, each once, in the order of the alphabet.
+    #[must_use]
+    pub fn clouds(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = self.0.iter().map(|o| o.cloud.as_str()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::catalog::{self, Directories};
+
+    #[test]
+    fn the_embedded_list_is_of_the_catalog() {
+        let text = include_str!("../../hardware/prices.csv");
+        let all = Offers::parse(text, "hardware/prices.csv").unwrap();
+        assert!(all.0.len() > 100 && all == Offers::default());
+        for offer in all.0.iter() {
+            let gpu = catalog::accelerator(&offer.gpu, &Directories::default()).unwrap();
+            assert_eq!(gpu.id, offer.gpu);
+            assert!(
+                !offer.source.is_empty() && !offer.date.is_empty() && !offer.cloud.is_empty(),
+                "{offer:?}"
+            );
+            assert!(
+                offer.gpus > 0 && offer.usd_per_gpu_hour(false).or(offer.usd_per_gpu_hour(true)).is_some()
+            );
+            // nobody would take a spot price above the one on demand
+            if let (Some(fixed), Some(spot)) = (offer.usd_per_gpu_hour(false), offer.usd_per_gpu_hour(true)) {
+                assert!(spot <= fixed, "{offer:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_catalog_medians_are_of_the_list() {
+        // those of SkyPilot's catalog: the median says of how many
+        let gpu = catalog::accelerator("h100-sxm", &Directories::default()).unwrap();
+        let list = Offers::default();
+        let mut all: Vec<f64> = list
+            .of("h100-sxm")
+            .filter(|o| o.source.starts_with("SkyPilot"))
+            .filter_map(|o| o.usd_per_gpu_hour(false))
+            .collect();
+        all.sort_by(f64::total_cmp);
+        let price = gpu.hourly_price.unwrap();
+        assert!(price.kind.contains(&format!("median of {}", all.len())), "{all:?}");
+        assert!((price.usd - f64::midpoint(all[all.len() / 2 - 1], all[all.len() / 2])).abs() < 1e-3);
+    }
+
+    #[test]
+    fn rubbish_is_named() {
+        let header =
+            "gpu,cloud,gpus,instance,on_demand_usd_per_gpu_hour,spot_usd_per_gpu_hour,region,source,date\n";
+        for (row, word) in [
+            ("h100-sxm,X,1,,-2,,,mine,2026-11-01", "h100-sxm at X"),
+            ("h100-sxm,X,1,,cheap,,,mine,2026-11-01", "line: 2"),
+            ("h100-sxm,X,1,,NaN,,,mine,2026-11-01", "NaN"),
+            ("h100-sxm,X", "line: 2"),
+        ] {
+            let error = Offers::parse(&format!("{header}{row}\n"), "own.csv").unwrap_err().to_string();
+            assert!(error.contains("own.csv") && error.contains(word) && !error.contains('\n'), "{error}");
+        }
+    }
+}
