@@ -17,6 +17,7 @@ mod layout;
 mod roofline;
 mod service;
 mod simulate;
+mod size;
 mod speculation;
 mod sweep;
 mod transfer;
@@ -50,6 +51,10 @@ pub use service::Service;
 pub use simulate::{
     Demand, Disaggregation, Fluidity, Goodput, KvLink, KvTier, Latencies, LinkUse, PoolUse, Rates,
     Saturation, SessionUse, Simulation, SplitQuestion, SplitRate, Usage, load_of, simulate,
+};
+pub use size::{
+    Constraints, NearMiss, Objective, Obstacle, Rejected, Searched, Size, SizeCandidate, SizeInputs,
+    SizeLoad, SizeQuestion, size,
 };
 pub use speculation::{Draft, SpeculationOptions, SpeculationUse};
 pub use sweep::{

@@ -12,6 +12,8 @@ mod error;
 mod estimate;
 mod explain;
 mod gpus;
+mod limits;
+mod lists;
 mod local;
 mod memory;
 mod meta;
@@ -20,10 +22,11 @@ mod output;
 mod progress;
 mod settings;
 mod simulate;
+mod size;
 mod sweep;
 mod validate;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +40,7 @@ const AFTER_HELP: &str = "Exit codes:
   0  answered
   1  runtime error
   2  wrong usage or input
-  3  the answer is no (does not fit), with --check
+  3  the answer is no (does not fit, limits not kept), with --check
   4  no usable accelerator or driver (calibrate, doctor)";
 
 /// Predicts LLM inference before the hardware is bought: TTFT, TPOT, memory, throughput and cost.
@@ -61,6 +64,8 @@ enum Command {
     Simulate(Box<simulate::SimulateArgs>),
     /// A grid over any list of models, GPUs, layouts, formats, lengths and loads; frontier and crossovers.
     Sweep(Box<sweep::SweepArgs>),
+    /// Which accelerators, how many and laid out how, hold limits under a load, and at what price.
+    Size(Box<size::SizeArgs>),
     /// Cost per million tokens: as asked, at limits, saturated, at your load; rented or owned, against an API; offline jobs.
     Cost(Box<cost::CostCommandArgs>),
     /// The accelerator catalog.
@@ -105,8 +110,12 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(normal) => normal,
         Err(error) => return error.report(),
     };
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // clap prints help and version to stdout with 0, mistakes to stderr with 2
             let _ = error.print();
@@ -124,6 +133,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Estimate(arguments) => estimate::run(&arguments, &context),
         Command::Simulate(arguments) => simulate::run(&arguments, &context),
         Command::Sweep(arguments) => sweep::run(&arguments, &context),
+        Command::Size(arguments) => size::run(&arguments, matches.subcommand_matches("size"), &context),
         Command::Cost(arguments) => cost::run(&arguments, &context),
         Command::Gpus(command) => gpus::run(&command, &context),
         Command::Models(command) => models::run(&command, &context),

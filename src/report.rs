@@ -18,8 +18,8 @@ mod memory;
 mod models;
 mod picture;
 mod points;
-mod quantity;
 mod simulate;
+mod size;
 mod sweep;
 mod table;
 mod terminal;
@@ -27,6 +27,7 @@ mod transfer;
 mod validate;
 mod validate_samples;
 
+pub use crate::units::{bytes_gib, count, duration, number, percent, usd};
 pub use accuracy::{accuracy, accuracy_document};
 pub use board::{estimate_board, memory_board};
 pub use calibrated::{Measuring, calibrated};
@@ -44,8 +45,8 @@ pub use picture::{
     Axis, Bar, Board, Chart, Draw, Drawing, Headline, Mark, Picture, Point, Series, Spacing, Stack, Unit,
 };
 pub use points::points_fitted;
-pub use quantity::{bytes_gib, count, duration, number, percent, usd};
 pub use simulate::simulation;
+pub use size::sized;
 pub use sweep::{SweepView, sweep};
 pub use terminal::{Terminal, drawn};
 pub use validate::validation;

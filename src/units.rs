@@ -3,12 +3,14 @@
 //! something are defined: [`Bytes`] over [`BytesPerSecond`] is [`Seconds`], and so on.
 
 mod parse;
+mod shown;
 
 use serde::{Deserialize, Serialize};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 pub use parse::{UnitError, parse_bandwidth, parse_bytes, parse_duration, parse_number};
+pub use shown::{bytes_gib, count, duration, number, percent, usd};
 
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident) => {

@@ -173,7 +173,7 @@ fn numbers_and_units_that_are_none() {
         }
     }
     for value in ["0", "1.5", "nan", "-0.1", "half", "inf"] {
-        for flag in ["--gpu-memory-utilization", "--length-ratio-min", "--utilization"] {
+        for flag in ["--gpu-memory-utilization", "--length-ratio-min", "--duty"] {
             refuse_flags(&[(&format!("{flag} {value}"), &[flag, value])]);
         }
     }

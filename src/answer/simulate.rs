@@ -16,10 +16,10 @@ use super::interval::Intervals;
 use super::service::mean_rows;
 use super::speculation::SpeculationUse;
 use crate::memory::MemoryError;
-use crate::serving::{Arrivals, Discipline, Outcome, Routing, Slo, Summary, Traffic};
+use crate::serving::{Arrivals, Discipline, Metrics, Outcome, Routing, Slo, Summary, Traffic};
 use crate::spec::Load;
-use fleet::Fleet;
-use measures::{rates, saturation, usage};
+pub(super) use fleet::Fleet;
+pub(super) use measures::{rates, saturation, usage};
 
 pub use split::{Disaggregation, KvLink, LinkUse, PoolUse, SplitQuestion, SplitRate};
 
@@ -122,6 +122,22 @@ pub struct Latencies {
     pub e2e_s: Summary,
     /// E2E over generated tokens.
     pub normalized_s: Summary,
+}
+
+impl Latencies {
+    /// Those of a run, with the transfer's where there are two pools.
+    pub(super) fn of(metrics: &Metrics, split: bool) -> Self {
+        Self {
+            ttft_s: metrics.ttft.summary(),
+            queue_s: metrics.queue.summary(),
+            prefill_s: metrics.prefill.summary(),
+            transfer_s: split.then(|| metrics.transfer.summary()),
+            tpot_s: metrics.tpot.summary(),
+            itl_s: metrics.gaps.summary(),
+            e2e_s: metrics.e2e.summary(),
+            normalized_s: metrics.normalized.summary(),
+        }
+    }
 }
 
 /// Rates over the whole run.
@@ -278,16 +294,7 @@ pub fn simulate(
         None => vec![],
     };
     let fluidity = fluidity::fluidity(&mut fleet, demand, outcome)?;
-    let latency = Latencies {
-        ttft_s: metrics.ttft.summary(),
-        queue_s: metrics.queue.summary(),
-        prefill_s: metrics.prefill.summary(),
-        transfer_s: split.map(|_| metrics.transfer.summary()),
-        tpot_s: metrics.tpot.summary(),
-        itl_s: metrics.gaps.summary(),
-        e2e_s: metrics.e2e.summary(),
-        normalized_s: metrics.normalized.summary(),
-    };
+    let latency = Latencies::of(metrics, split.is_some());
     let rows = if metrics.worked.seconds > 0.0 { mean_rows(metrics) } else { 1.0 };
     let means = [latency.ttft_s.mean, latency.tpot_s.mean, latency.e2e_s.mean];
     let (intervals, provenance) =
@@ -339,7 +346,7 @@ pub fn simulate(
 }
 
 /// What a request took of all replicas together.
-fn paid(outcome: &Outcome, replicas: u32) -> Paid {
+pub(super) fn paid(outcome: &Outcome, replicas: u32) -> Paid {
     let metrics = &outcome.metrics;
     let completed = metrics.completed().max(1) as f64;
     let rate = measures::per_second(metrics.completed().max(1), outcome);

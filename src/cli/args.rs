@@ -325,6 +325,11 @@ impl SpeculationArgs {
 }
 
 impl WorkloadArgs {
+    /// Requests per second, where a rate was asked for.
+    pub(super) fn request_rate(&self) -> Option<f64> {
+        self.request_rate
+    }
+
     /// True when a load was asked for in so many words.
     pub(super) fn load_is_given(&self) -> bool {
         self.batch_size.is_some() || self.concurrency.is_some() || self.request_rate.is_some()

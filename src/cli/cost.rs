@@ -2,15 +2,14 @@
 
 use clap::Args;
 
-use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, amount, duration, positive_u32, share};
+use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, amount, positive_u32, share};
 use super::cost_args::PriceArgs;
-use super::simulate::{USUAL_SHARE, percentile};
+use super::limits::{LimitArgs, USUAL_SHARE};
 use super::{CliError, Context};
 use crate::answer::{ApiPrice, CostQuestion, Job, Options, Question, Volume, cost};
 use crate::report;
-use crate::serving::Slo;
 use crate::spec::SpecError;
-use crate::units::{Seconds, parse_number};
+use crate::units::parse_number;
 
 const EXAMPLES: &str = "Examples:
   What a million tokens cost at 32 requests in flight, at the limits and when full; rented, owned and electricity alone:
@@ -35,18 +34,8 @@ pub(super) struct CostCommandArgs {
     /// Replicas of the deployment at least; a load that needs more has more.
     #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", help_heading = "Deployment")]
     replicas: u32,
-    /// Limit of TTFT; a bare number is milliseconds.
-    #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Limits")]
-    ttft: Option<Seconds>,
-    /// Limit of TPOT.
-    #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Limits")]
-    tpot: Option<Seconds>,
-    /// Limit of E2E.
-    #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Limits")]
-    e2e: Option<Seconds>,
-    /// Share of the requests that must keep all limits, as a percentile [default: p90].
-    #[arg(long, value_parser = percentile, value_name = "PERCENTILE", help_heading = "Limits")]
-    percentile: Option<f64>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Your load: prompt and generated tokens in a month, like 500M or 2B.
     #[arg(long, value_parser = tokens, value_name = "TOKENS", conflicts_with_all = ["requests_per_day", "load"], help_heading = "Your load")]
     tokens_per_month: Option<f64>,
@@ -82,7 +71,7 @@ pub(super) fn run(arguments: &CostCommandArgs, context: &Context) -> Result<(), 
     let cost_inputs = arguments.prices.resolve()?;
     let engines = context.directories.engines.clone();
     let options = Options { engines, speculation, cost: cost_inputs, ..Options::default() };
-    let limit = |value: Option<Seconds>| value.map(|s| s.0);
+    let (slo, percentile) = arguments.limits.resolve()?;
     let question = CostQuestion {
         question: Question {
             model: &resolved.model,
@@ -93,12 +82,8 @@ pub(super) fn run(arguments: &CostCommandArgs, context: &Context) -> Result<(), 
             options: &options,
         },
         replicas: arguments.replicas,
-        slo: Slo {
-            ttft_s: limit(arguments.ttft),
-            tpot_s: limit(arguments.tpot),
-            e2e_s: limit(arguments.e2e),
-        },
-        share: arguments.percentile.unwrap_or(USUAL_SHARE),
+        slo,
+        share: percentile.unwrap_or(USUAL_SHARE),
         volume: arguments.volume(),
         api: arguments.api()?,
         job: arguments.documents.map(|documents| Job { documents, deadline_s: arguments.deadline }),

@@ -5,18 +5,16 @@ mod traffic;
 
 use clap::Args;
 
-use super::args::{
-    DeploymentArgs, SpeculationArgs, WorkloadArgs, bandwidth, duration, gibibytes, positive_u32,
-};
+use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, bandwidth, gibibytes, positive_u32};
 use super::cost_args::CostArgs;
+use super::limits::{LimitArgs, USUAL_SHARE};
 use super::{CliError, Context};
 use crate::answer::{Demand, KvTier, Options, Question, SplitQuestion, load_of, simulate};
 use crate::report;
-use crate::serving::{Discipline, Routing, Slo};
+use crate::serving::{Discipline, Routing};
 use crate::spec::SpecError;
-use crate::units::Seconds;
 use split::SplitArgs;
-use traffic::TrafficArgs;
+pub(super) use traffic::TrafficArgs;
 
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]
@@ -48,18 +46,8 @@ pub(super) struct SimulateArgs {
     /// their bandwidth unless it is that of the host links; 64GiB,2TB@5GB/s.
     #[arg(long, value_parser = tier, value_delimiter = ',', value_name = "SIZE[@BANDWIDTH]", help_heading = "Deployment")]
     kv_tier: Vec<KvTier>,
-    /// Limit of TTFT; a bare number is milliseconds.
-    #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Limits")]
-    ttft: Option<Seconds>,
-    /// Limit of TPOT.
-    #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Limits")]
-    tpot: Option<Seconds>,
-    /// Limit of E2E.
-    #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Limits")]
-    e2e: Option<Seconds>,
-    /// Share of the requests that must keep all limits, as a percentile [default: p90, or the preset's].
-    #[arg(long, value_parser = percentile, value_name = "PERCENTILE", help_heading = "Limits")]
-    percentile: Option<f64>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Look for the highest request rate that keeps the limits.
     #[arg(long, help_heading = "Limits")]
     find_rate: bool,
@@ -125,9 +113,8 @@ pub(super) fn run(arguments: &SimulateArgs, context: &Context) -> Result<(), Cli
 
 impl SimulateArgs {
     fn demand(&self) -> Result<Demand, SpecError> {
-        let limit = |value: Option<Seconds>| value.map(|s| s.0);
         let preset = self.traffic.preset()?;
-        let mut slo = Slo { ttft_s: limit(self.ttft), tpot_s: limit(self.tpot), e2e_s: limit(self.e2e) };
+        let (mut slo, share) = self.limits.resolve()?;
         if let Some(preset) = preset.filter(|_| !slo.is_given()) {
             slo = preset.slo;
         }
@@ -147,22 +134,10 @@ impl SimulateArgs {
             discipline: self.discipline,
             tiers: self.kv_tier.clone(),
             slo,
-            share: self.percentile.or(preset.and_then(|p| p.share)).unwrap_or(USUAL_SHARE),
+            share: share.or(preset.and_then(|p| p.share)).unwrap_or(USUAL_SHARE),
             find_rate: self.find_rate,
             fluidity: self.fluidity,
         })
-    }
-}
-
-/// Share of the requests that must keep the limits where none is given: P90, as DistServe counts goodput (Zhong et al., OSDI
-/// 2024, §2.1).
-pub(super) const USUAL_SHARE: f64 = 0.9;
-
-/// `p90` as 0.9.
-pub(super) fn percentile(text: &str) -> Result<f64, String> {
-    match text.trim_start_matches(['p', 'P']).parse::<f64>() {
-        Ok(p) if p > 0.0 && p <= 100.0 => Ok(p / 100.0),
-        _ => Err("write a percentile like p90 or p99.5".into()),
     }
 }
 
@@ -176,12 +151,12 @@ fn tier(text: &str) -> Result<KvTier, String> {
     Ok(KvTier { bytes, bytes_per_s: rate.map(bandwidth).transpose()? })
 }
 
-fn routing(text: &str) -> Result<Routing, String> {
+pub(super) fn routing(text: &str) -> Result<Routing, String> {
     let found = Routing::ALL.iter().find(|(_, name)| *name == text);
     found.map(|(rule, _)| *rule).ok_or_else(|| "rules are round-robin, least-loaded and prefix-aware".into())
 }
 
-fn discipline(text: &str) -> Result<Discipline, String> {
+pub(super) fn discipline(text: &str) -> Result<Discipline, String> {
     let found = Discipline::ALL.iter().find(|(_, name)| *name == text);
     found.map(|(rule, _)| *rule).ok_or_else(|| "disciplines are fcfs, sjf, srpt and mlfq".into())
 }

@@ -1,12 +1,12 @@
 //! `foretoken sweep`.
 
 mod grid;
-mod lists;
 
 use clap::{Args, ValueEnum};
 
 use super::args::{Choice, positive, rate, share, whole};
 use super::cost_args::CostArgs;
+use super::lists::{List, data_types, degrees, lengths, prefixes, rates, words};
 use super::progress::Progress;
 use super::settings::SettingsArgs;
 use super::{CliError, Context};
@@ -14,7 +14,6 @@ use crate::answer::{Options, SweepQuestion, sweep};
 use crate::report::{self, SweepView};
 use crate::spec::SpecError;
 use grid::Grid;
-use lists::{List, data_types, degrees, lengths, prefixes, rates, words};
 
 /// Most points of a grid: some hundred bytes each while it is answered.
 const MOST_POINTS: u128 = 2_000_000;

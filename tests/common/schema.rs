@@ -12,7 +12,7 @@ pub fn schema(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A validator with the two schemas that others refer to.
+/// A validator with the schemas that others refer to.
 pub fn validator(name: &str) -> Validator {
     let registry = Registry::new()
         .add(format!("{BASE}memory.json"), schema("memory.json"))
@@ -20,6 +20,8 @@ pub fn validator(name: &str) -> Validator {
         .add(format!("{BASE}gpus-show.json"), schema("gpus-show.json"))
         .unwrap()
         .add(format!("{BASE}estimate.json"), schema("estimate.json"))
+        .unwrap()
+        .add(format!("{BASE}simulate.json"), schema("simulate.json"))
         .unwrap()
         .prepare()
         .unwrap();

@@ -4,7 +4,9 @@ use super::measures::usage;
 use super::split::{Disaggregation, LinkUse, PoolUse, SplitQuestion};
 use super::{Demand, KvTier};
 use crate::answer::energy::{Energy, Ran};
-use crate::answer::estimate::{Course, Described, Inputs, Latency, Provenance, Question, described};
+use crate::answer::estimate::{
+    Course, Described, Estimator, Inputs, Latency, Provenance, Question, described,
+};
 use crate::answer::interval::Intervals;
 use crate::answer::service::Service;
 use crate::answer::speculation::SpeculationUse;
@@ -83,14 +85,14 @@ fn tiers(question: &Question<'_>, described: &Described, tiers: &[KvTier]) -> Re
 }
 
 /// All replicas.
-pub(super) struct Fleet {
+pub(in crate::answer) struct Fleet {
     first: Side,
     /// The decode pool and the way to it.
     second: Option<(Side, Link, &'static str)>,
 }
 
 /// What came of a run.
-pub(super) struct Served {
+pub(in crate::answer) struct Served {
     pub outcome: Outcome,
     /// Of two pools: prompts, the largest share of the first pool in use, seconds of sending.
     prefill: Option<(Metrics, f64, f64)>,
@@ -166,6 +168,11 @@ impl Fleet {
         let context = (workload.input_len + workload.output_len / 2) as f64;
         let last = self.second.as_mut().map_or(&mut self.first, |s| &mut s.0);
         last.service.speculation(question.options, context)
+    }
+
+    /// Step times of the first pool, in closed form.
+    pub fn estimator(&self) -> &Estimator {
+        &self.first.described.estimator
     }
 
     pub fn inputs(&self) -> &Inputs {

@@ -9,7 +9,7 @@ pub(super) fn per_second(count: u64, outcome: &Outcome) -> f64 {
     if outcome.metrics.last > 0.0 { count as f64 / outcome.metrics.last } else { 0.0 }
 }
 
-pub(super) fn rates(outcome: &Outcome, gpus: u32) -> Rates {
+pub(in crate::answer) fn rates(outcome: &Outcome, gpus: u32) -> Rates {
     let m = &outcome.metrics;
     let output_tokens_per_s = per_second(m.output_tokens, outcome);
     Rates {
@@ -20,7 +20,7 @@ pub(super) fn rates(outcome: &Outcome, gpus: u32) -> Rates {
     }
 }
 
-pub(super) fn usage(m: &Metrics, peak: f64, replicas: u32, limited: bool) -> Usage {
+pub(in crate::answer) fn usage(m: &Metrics, peak: f64, replicas: u32, limited: bool) -> Usage {
     let worked = m.worked.seconds;
     let mean = |sum: f64| if worked > 0.0 { sum / worked } else { 0.0 };
     let limited = if limited { 1.0 } else { 0.0 };
@@ -36,7 +36,7 @@ pub(super) fn usage(m: &Metrics, peak: f64, replicas: u32, limited: bool) -> Usa
     }
 }
 
-pub(super) fn saturation(outcome: &Outcome) -> Saturation {
+pub(in crate::answer) fn saturation(outcome: &Outcome) -> Saturation {
     let backlog = outcome.backlog.unwrap_or_default();
     Saturation {
         saturated: outcome.cut_short || (outcome.backlog.is_some() && backlog.is_growing()),
@@ -47,7 +47,7 @@ pub(super) fn saturation(outcome: &Outcome) -> Saturation {
 }
 
 impl Demand {
-    pub(super) fn options(&self) -> RunOptions {
+    pub(in crate::answer) fn options(&self) -> RunOptions {
         RunOptions {
             replicas: self.replicas,
             routing: self.routing,
@@ -58,7 +58,7 @@ impl Demand {
     }
 
     /// True when enough requests keep the limits and the backlog does not grow.
-    pub(super) fn is_held(&self, outcome: &Outcome) -> bool {
+    pub(in crate::answer) fn is_held(&self, outcome: &Outcome) -> bool {
         let share = outcome.metrics.good as f64 / outcome.sent.max(1) as f64;
         share >= self.share && !saturation(outcome).saturated
     }

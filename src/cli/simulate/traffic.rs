@@ -13,7 +13,7 @@ use crate::units::Seconds;
 
 /// Lengths and arrivals beyond those that `estimate` knows.
 #[derive(Debug, Args)]
-pub(super) struct TrafficArgs {
+pub(in crate::cli) struct TrafficArgs {
     /// Lengths of a known kind of traffic, and the limits of a benchmark where none are given.
     #[arg(long, value_parser = presets(), value_name = "NAME", conflicts_with_all = ["trace", "lengths", "input_dist", "output_dist", "input_len", "output_len", "length_ratio_min"], help_heading = "Workload")]
     preset: Option<String>,
@@ -75,12 +75,28 @@ fn distribution(text: &str) -> Result<Length, String> {
 
 impl TrafficArgs {
     /// The preset named.
-    pub(super) fn preset(&self) -> Result<Option<&'static Preset>, SpecError> {
+    pub(in crate::cli) fn preset(&self) -> Result<Option<&'static Preset>, SpecError> {
         self.preset.as_deref().map(Preset::named).transpose()
     }
 
+    /// Requests per second hour by hour; empty where none are given.
+    pub(in crate::cli) fn hourly_rates(&self) -> &[f64] {
+        &self.hourly_rates
+    }
+
+    /// The flag that gives requests their times in another way than a steady rate, if one does.
+    pub(in crate::cli) fn other_than_lengths(&self) -> Option<&'static str> {
+        [
+            (self.trace.is_some(), "--trace"),
+            (self.constant, "--constant"),
+            (self.ramp_to.is_some(), "--ramp-to"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
     /// Puts mean lengths into the echo of the workload, where they are not its own.
-    pub(super) fn put_means(&self, workload: &mut Workload, [input, output]: [f64; 2]) {
+    pub(in crate::cli) fn put_means(&self, workload: &mut Workload, [input, output]: [f64; 2]) {
         let whole = |mean: f64| (mean.round() as u64).max(1);
         let all =
             self.trace.is_some() || self.lengths.is_some() || self.preset.is_some() || self.turns.is_some();
@@ -93,7 +109,7 @@ impl TrafficArgs {
     }
 
     /// The requests.
-    pub(super) fn resolve(&self, workload: &WorkloadArgs) -> Result<Traffic, SpecError> {
+    pub(in crate::cli) fn resolve(&self, workload: &WorkloadArgs) -> Result<Traffic, SpecError> {
         let (asked, burstiness) = (workload.load_is_given(), workload.burstiness);
         let mut workload = workload.resolve();
         if let Some(path) = &self.trace {

@@ -1,8 +1,8 @@
 //! Flags with lists as deployments and workloads.
 
 use super::SweepArgs;
-use super::lists::List;
 use crate::answer::{Candidate, Kernels};
+use crate::cli::lists::List;
 use crate::cli::settings::{Degrees, engine};
 use crate::spec::catalog::{self, Directories};
 use crate::spec::{Accelerator, Load, ModelSpec, Parallelism, SpecError, Workload};

@@ -1,6 +1,6 @@
 //! Numbers as people read them, always with the unit.
 
-use crate::units::GIB;
+use super::GIB;
 
 /// Three significant digits, thousands grouped from 10,000 on.
 #[must_use]

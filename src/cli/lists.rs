@@ -7,7 +7,7 @@ const MOST: usize = 10_000;
 
 /// Values of one flag, in the order given and each once.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct List<T>(pub Vec<T>);
+pub(in crate::cli) struct List<T>(pub Vec<T>);
 
 impl<T: Clone> List<T> {
     /// Each value as given, or one that says that the flag is absent.
