@@ -222,6 +222,36 @@ fn break_even_is_where_both_cost_the_same() {
     assert!(never["verdicts"].to_string().contains("Renting never beats the API"));
 }
 
+/// The slower the deployment might be, the fewer requests keep the limits and the more replicas a load takes.
+#[test]
+fn intervals_hold_the_prediction() {
+    let found = cost("--tpot 20 --ttft 1s --tokens-per-month 300B");
+    for (situation, lowest) in [("as_asked", 0.5), ("saturated", 0.5), ("at_slo", 0.3), ("at_your_load", 0.3)]
+    {
+        let s = find(&found["situations"], &[("situation", situation)]);
+        let [low, high] = [0, 1].map(|i| number(s, &format!("/interval_factors/{i}")));
+        assert!(lowest < low && low < 1.0 && 1.0 < high && high < 1.0 / lowest, "{situation}: {low} {high}");
+    }
+    let yours = find(&found["situations"], &[("situation", "at_your_load")]);
+    let [few, many] = [0, 1].map(|i| number(yours, &format!("/replicas_interval/{i}")));
+    let replicas = number(yours, "/replicas");
+    assert!(few <= replicas && replicas <= many && few < many, "{few} {replicas} {many}");
+    // an ideal deployment has none
+    let ideal = cost("--tpot 20 --engine ideal");
+    let s = find(&ideal["situations"], &[("situation", "at_slo")]);
+    assert!([0, 1].iter().all(|i| close(number(s, &format!("/interval_factors/{i}")), 1.0)), "{s}");
+}
+
+#[test]
+fn accelerators_rented_with_those_used_are_said() {
+    let warned = |flags: &str| cost(flags)["warnings"].to_string();
+    let text = warned("--cloud oci");
+    assert!(text.contains("1 used of 8 paid cost $80.00 an hour, not $10.00"), "{text}");
+    assert!(!warned("--cloud oci --num-gpus 8").contains("of 8 paid"));
+    let estimated = answer(&format!("estimate {MODEL} --cloud oci --tp 2"));
+    assert!(estimated["warnings"].to_string().contains("2 used of 8 paid"));
+}
+
 #[test]
 fn replicas_are_whole() {
     let capacity = number(&cost(""), "/capacity_requests_per_s");

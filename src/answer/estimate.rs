@@ -228,6 +228,8 @@ pub(in crate::answer) fn answered(question: &Question<'_>) -> Result<(Estimate, 
             model.max_position_embeddings.unwrap_or(0)
         ));
     }
+    let price = options.cost.hourly(accelerator);
+    warnings.extend(price.as_ref().and_then(|p| p.unused(gpus)));
     let paid = match &simulated {
         Some(simulated) => Paid { lengths: simulated.lengths, spent: simulated.spent(&latency) },
         None => Paid { lengths, spent: Spent::of_batch(&latency, rows, lengths[1]) },
@@ -253,7 +255,7 @@ pub(in crate::answer) fn answered(question: &Question<'_>) -> Result<(Estimate, 
             };
             Energy::of(accelerator, measured, gpus, phases, idle_s, options.cost.electricity_usd_per_kwh)
         },
-        cost: options.cost.hourly(accelerator).map(|p| Cost::of(&p, options.cost.duty(), gpus, paid)),
+        cost: price.map(|p| Cost::of(&p, options.cost.duty(), gpus, paid)),
         paid,
         breakdown,
         provenance: provenance::provenance(question, &estimator, &kernel_shares),

@@ -308,6 +308,7 @@ pub fn simulate(
     let inputs = &question.options.cost;
     let alone = alone && metrics.completed() > 0;
     let price = inputs.hourly(question.accelerator).filter(|_| alone);
+    warnings.extend(price.as_ref().and_then(|p| p.unused(gpus)));
     Ok(Simulation {
         cost: price.map(|p| Cost::of(&p, inputs.duty(), gpus, paid)),
         energy: if alone { fleet.energy(question, outcome, rows) } else { None },

@@ -91,6 +91,8 @@ pub fn cost(asked: &CostQuestion<'_>) -> Result<CostAnswer, MemoryError> {
             warnings.push(format!("price {}: {caution}", price.basis.name()));
         }
     }
+    let used = found.all.last().map_or(0, |s| s.num_gpus);
+    warnings.extend(prices.iter().filter_map(|p| p.unused(used)));
     let costs: Vec<SituationCost> = found.all.iter().flat_map(|s| asked.costs(s)).collect();
     let break_even = match asked.api {
         Some(api) => against(asked, api, found.capacity_per_s, &found.all, &costs),

@@ -65,6 +65,9 @@ pub struct HourlyPrice {
     /// Of an owner's price.
     #[serde(rename = "price_parts", skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PricePart>,
+    /// Accelerators that are rented together, where an offer says so.
+    #[serde(rename = "price_rented_together", skip_serializing_if = "Option::is_none")]
+    pub rented_together: Option<u32>,
     /// US dollars of it that are paid only while the accelerator works.
     #[serde(skip)]
     pub running_usd_per_gpu_hour: f64,
@@ -83,6 +86,19 @@ impl HourlyPrice {
     #[must_use]
     pub fn per_month(&self, duty: f64) -> f64 {
         self.per_used_hour(duty) * duty * HOURS_PER_MONTH
+    }
+
+    /// What to say of accelerators that are rented with those used.
+    #[must_use]
+    pub fn unused(&self, accelerators: u32) -> Option<String> {
+        let together = self.rented_together.filter(|n| *n > 1 && !accelerators.is_multiple_of(*n))?;
+        let paid = accelerators.div_ceil(together) * together;
+        Some(format!(
+            "the offer is of {together} accelerators together: {accelerators} used of {paid} paid cost ${:.2} an hour, not ${:.2}; \
+             costs count those used",
+            f64::from(paid) * self.usd_per_gpu_hour,
+            f64::from(accelerators) * self.usd_per_gpu_hour
+        ))
     }
 
     /// What to say of its age; none of a price that is recent or was given.
@@ -149,6 +165,7 @@ impl CostInputs {
                 age_days: None,
                 is_old: false,
                 parts: vec![],
+                rented_together: None,
                 running_usd_per_gpu_hour: 0.0,
             });
         }
@@ -160,8 +177,6 @@ impl CostInputs {
             usd_per_gpu_hour: *usd,
             basis: Basis::Rented,
             source: format!("{kind}, {source}"),
-            parts: vec![],
-            running_usd_per_gpu_hour: 0.0,
             ..self.dated(date)
         })
     }
@@ -203,8 +218,7 @@ impl CostInputs {
             usd_per_gpu_hour: *usd,
             basis: Basis::Rented,
             source: words.join(", "),
-            parts: vec![],
-            running_usd_per_gpu_hour: 0.0,
+            rented_together: Some(offer.gpus),
             ..self.dated(&offer.date)
         })
     }
@@ -275,6 +289,7 @@ impl CostInputs {
             age_days: None,
             is_old: false,
             parts: vec![],
+            rented_together: None,
             running_usd_per_gpu_hour: running,
         })
     }
@@ -303,6 +318,7 @@ impl CostInputs {
             age_days,
             is_old: seen.is_none() || age_days.is_some_and(|days| days > OLD_DAYS),
             parts: vec![],
+            rented_together: None,
             running_usd_per_gpu_hour: 0.0,
         }
     }

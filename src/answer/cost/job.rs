@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Basis;
 use super::question::{CostQuestion, Job};
 use super::runs::{Runs, Saturated};
+use super::situations::times;
 use crate::answer::Interval;
 use crate::answer::simulate::Simulation;
 use crate::memory::MemoryError;
@@ -96,8 +97,7 @@ pub(super) fn done(asked: &CostQuestion<'_>, runs: &Runs<'_>, job: Job) -> Resul
     };
     let (duration_s, run) = pace.seconds(job.documents.div_ceil(replicas))?;
     let run = run.as_ref().unwrap_or(&pace.long.run);
-    let factor = |end: f64| end / run.latency.e2e_s.mean;
-    let (low, high) = (factor(run.intervals.e2e_s.low), factor(run.intervals.e2e_s.high));
+    let Interval { low, high } = times(run);
     let around = |value: f64| Interval { low: value * low, high: value * high };
     let gpus = u64::from(asked.accelerators()) * replicas;
     let hours = duration_s / 3600.0 * gpus as f64;

@@ -6,6 +6,7 @@ use crate::answer::estimate::traffic;
 use crate::answer::simulate::{Demand, Simulation, simulate};
 use crate::answer::{Energy, Question};
 use crate::memory::{MemoryError, MemoryReport, occupancy};
+use crate::serving::Slo;
 use crate::spec::{Load, SpecError, Workload};
 
 /// Most requests that a run keeps in flight to saturate a replica.
@@ -38,13 +39,19 @@ impl<'a> Runs<'a> {
         Workload { load, requests, ..*self.asked.question.workload }
     }
 
-    /// One replica under a workload; `find_rate` looks for the highest rate that holds the limits.
+    /// One replica under a workload, within the limits asked or others; `find_rate` looks for the highest rate that holds
+    /// them.
     ///
     /// # Errors
     /// When it does not fit or no request ends.
-    pub fn run(&self, workload: &Workload, find_rate: bool) -> Result<Simulation, MemoryError> {
+    pub fn run(
+        &self,
+        workload: &Workload,
+        slo: Option<Slo>,
+        find_rate: bool,
+    ) -> Result<Simulation, MemoryError> {
         let question = Question { workload, ..self.asked.question };
-        let CostQuestion { slo, share, .. } = *self.asked;
+        let (slo, share) = (slo.unwrap_or(self.asked.slo), self.asked.share);
         let demand = Demand { slo, share, find_rate, ..Demand::new(traffic(workload)?) };
         let run = simulate(&question, &demand, None)?;
         if run.completed_requests == 0 {
@@ -54,13 +61,19 @@ impl<'a> Runs<'a> {
         Ok(run)
     }
 
+    /// Requests that the engine serves at once.
+    pub fn seats(&self) -> u64 {
+        let ranks = u64::from(self.asked.question.deployment.parallelism.dp.max(1));
+        u64::from(self.memory.settings.max_num_seqs).saturating_mul(ranks)
+    }
+
     /// Requests in flight that keep every seat taken: a quarter more than the engine seats or twice what the KV pool holds,
     /// whichever is less; and as many as the pool holds to their end, where that is less, because an engine that preempts may
     /// do more when it is not overfilled.
     fn in_flight(&self) -> Vec<u32> {
         let mean = self.asked.question.workload.at_mean();
         let ranks = u64::from(self.asked.question.deployment.parallelism.dp.max(1));
-        let seats = u64::from(self.memory.settings.max_num_seqs).saturating_mul(ranks);
+        let seats = self.seats();
         let new = (mean.input_len + mean.output_len - mean.prefix_len).max(1);
         let pool = (self.memory.kv_cache_tokens / new).saturating_mul(ranks).max(1);
         let full = seats.min(2 * pool).min(MOST_IN_FLIGHT);
@@ -86,7 +99,7 @@ impl<'a> Runs<'a> {
 
     /// All requests sent at once: the time of `requests` of them, and how long each more takes.
     pub fn burst(&self, requests: u64) -> Result<Simulation, MemoryError> {
-        self.run(&self.burst_of(requests), false)
+        self.run(&self.burst_of(requests), None, false)
     }
 
     /// The rate at which a burst far larger than the replica's seats is worked off.
@@ -103,7 +116,7 @@ impl<'a> Runs<'a> {
     /// (m₂ − m₁)/(T₂ − T₁) of runs of m₁ = 2n and m₂ = 5n requests.
     fn marginal(&self, n: u32, workload: impl Fn(u64) -> Workload) -> Result<Saturated, MemoryError> {
         let count = u64::from(n);
-        let [short, long] = [2 * count, 5 * count].map(|m| self.run(&workload(m), false));
+        let [short, long] = [2 * count, 5 * count].map(|m| self.run(&workload(m), None, false));
         let (short, long) = (short?, long?);
         let more = long.completed_requests.saturating_sub(short.completed_requests) as f64;
         let time = long.duration_s - short.duration_s;

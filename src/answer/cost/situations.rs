@@ -1,9 +1,12 @@
 //! A deployment at work in four situations, and what tokens cost in each.
 
+mod limits;
+mod load;
+
 use serde::Serialize;
 
-use super::question::{CostQuestion, Volume};
-use super::runs::{Runs, Saturated};
+use super::question::CostQuestion;
+use super::runs::Runs;
 use super::{Basis, Cost, HourlyPrice, Paid};
 use crate::answer::simulate::Simulation;
 use crate::answer::{Energy, Estimate, Interval, Question, estimate};
@@ -12,9 +15,6 @@ use crate::spec::{Load, SpecError, Workload};
 
 /// Hours of a mean month: a twelfth of 365.25 days.
 pub const HOURS_PER_MONTH: f64 = 730.5;
-
-/// Most accelerators of an answer.
-const MOST_ACCELERATORS: f64 = 1e6;
 
 /// A situation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -37,6 +37,9 @@ pub struct Situation {
     pub situation: SituationKind,
     /// Replicas.
     pub replicas: u32,
+    /// Replicas at the fast and the slow end of the 80 % interval, where the load says how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas_interval: Option<[u32; 2]>,
     /// Accelerators of all of them.
     pub num_gpus: u32,
     /// Requests in flight of all replicas, of a closed loop or a static batch.
@@ -57,8 +60,8 @@ pub struct Situation {
     /// Enough requests keep the limits, where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<bool>,
-    /// 80 % interval of the time that a request takes of the deployment, over the predicted one; of costs likewise. None where
-    /// the load, not the deployment, says how many requests an hour is shared by.
+    /// 80 % interval of the costs over the predicted ones: that of the times; at the limits, that of the rate which keeps them;
+    /// at a load, that of the replicas. None where the load alone says how many requests share an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_factors: Option<Interval>,
     /// Energy of the accelerators.
@@ -133,18 +136,6 @@ impl CostQuestion<'_> {
         });
         each.collect()
     }
-
-    /// Requests per second while the deployment is used, of a volume.
-    fn rate_of(&self, volume: Volume, lengths: [f64; 2], capacity: f64) -> f64 {
-        let duty = self.question.options.cost.duty();
-        match volume {
-            Volume::TokensPerMonth(tokens) => {
-                tokens / (lengths[0] + lengths[1]) / (3600.0 * HOURS_PER_MONTH * duty)
-            }
-            Volume::RequestsPerDay(requests) => requests / (86_400.0 * duty),
-            Volume::Load(share) => share * capacity * f64::from(self.replicas),
-        }
-    }
 }
 
 /// The deployment in all situations that the question names.
@@ -162,26 +153,43 @@ pub(super) fn situations(asked: &CostQuestion<'_>, runs: &Runs<'_>) -> Result<Si
     }
     let mut warnings = vec![];
     let full = runs.saturated()?;
-    let slo = at_slo(asked, runs, &full)?;
+    let limits = if asked.slo.is_given() { limits::found(asked, runs, &full)? } else { None };
     // what it kept up for a whole run it can do
-    let most = slo.as_ref().map_or(0.0, |(rate, _)| *rate).max(full.requests_per_s);
+    let most = limits.as_ref().map_or(0.0, |l| l.per_s).max(full.requests_per_s);
     let mut all = vec![as_asked(asked, &first, most)];
-    let mut capacity_per_s = most;
-    match slo {
-        Some((rate, run)) if rate > 0.0 => {
-            capacity_per_s = rate;
-            all.push(asked.simulated(SituationKind::AtSlo, &run, replicas, rate, most));
+    let times = times(&full.run);
+    let mut capacity = Capacity { per_s: most, slow_fast: [most / times.high, most / times.low] };
+    match limits {
+        Some(found) => {
+            let mut at = asked.simulated(SituationKind::AtSlo, &found.run, replicas, found.per_s, most);
+            let [slow, fast] = found.slow_fast;
+            if slow > 0.0 {
+                at.interval_factors = Some(Interval { low: found.per_s / fast, high: found.per_s / slow });
+            } else {
+                warnings.push(
+                    "at the slow end of the 80 % interval no rate keeps the limits: costs at them may not be had"
+                        .into(),
+                );
+            }
+            capacity = Capacity { per_s: found.per_s, slow_fast: found.slow_fast };
+            all.push(at);
         }
-        Some(_) => warnings.push("the limits are not kept at any rate: costs at them are left out".into()),
+        None if asked.slo.is_given() => {
+            warnings.push("the limits are not kept at any rate: costs at them are left out".into());
+        }
         None => {}
     }
     let mut saturated = asked.simulated(SituationKind::Saturated, &full.run, replicas, most, most);
     saturated.concurrency = Some(u64::from(full.concurrency) * u64::from(replicas));
-    let e2e = (full.run.intervals.e2e_s, full.run.latency.e2e_s.mean);
-    saturated.interval_factors = Some(factors(e2e.0, e2e.1));
+    saturated.interval_factors = Some(times);
     all.push(saturated);
+    if runs.seats() == 1 {
+        warnings.push(
+            "the engine serves one request at a time: --max-num-seqs says how many it should take".into(),
+        );
+    }
     if let Some(volume) = asked.volume {
-        let at = at_your_load(asked, runs, volume, [most, capacity_per_s])?;
+        let at = load::at_your_load(asked, runs, volume, most, capacity)?;
         if asked.slo.is_given() && at.held == Some(false) {
             warnings.push("your load does not keep the limits on these replicas".into());
         } else if !asked.slo.is_given() && at.load > 0.9 {
@@ -194,7 +202,7 @@ pub(super) fn situations(asked: &CostQuestion<'_>, runs: &Runs<'_>) -> Result<Si
         }
         all.push(at);
     }
-    Ok(Situations { asked: first, all, capacity_per_s, warnings })
+    Ok(Situations { asked: first, all, capacity_per_s: capacity.per_s, warnings })
 }
 
 /// A replica's share of a load.
@@ -207,8 +215,23 @@ fn shared(workload: &Workload, replicas: u32) -> Workload {
     Workload { load, ..*workload }
 }
 
+/// An interval over the mean that it belongs to.
 fn factors(interval: Interval, mean: f64) -> Interval {
     Interval { low: interval.low / mean, high: interval.high / mean }
+}
+
+/// 80 % interval of a run's times over the predicted ones.
+pub(super) fn times(run: &Simulation) -> Interval {
+    factors(run.intervals.e2e_s, run.latency.e2e_s.mean)
+}
+
+/// What a replica can take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Capacity {
+    /// Requests per second.
+    pub per_s: f64,
+    /// The same at the slow and the fast end of the 80 % interval.
+    pub slow_fast: [f64; 2],
 }
 
 /// What `estimate` answers, on all replicas.
@@ -223,6 +246,7 @@ fn as_asked(asked: &CostQuestion<'_>, answer: &Estimate, most: f64) -> Situation
     Situation {
         situation: SituationKind::AsAsked,
         replicas: asked.replicas,
+        replicas_interval: None,
         num_gpus: gpus * asked.replicas,
         concurrency: in_flight.map(|n| u64::from(n) * u64::from(asked.replicas)),
         requests_per_s: replicas * requests_per_s,
@@ -230,60 +254,13 @@ fn as_asked(asked: &CostQuestion<'_>, answer: &Estimate, most: f64) -> Situation
         output_tokens_per_s: replicas * requests_per_s * answer.paid.lengths[1],
         load: requests_per_s / most,
         ttft_s: answer.latency.ttft_s,
-        tpot_s: answer.latency.itl_s,
+        tpot_s: answer.latency.tpot_s,
         held: None,
         interval_factors: (!open).then(|| factors(answer.intervals.e2e_s, answer.latency.e2e_s)),
         energy: answer.energy.clone(),
         mean_w: answer.paid.watts(measured, gpus, cached),
         paid: answer.paid.at_rate(replicas * requests_per_s),
     }
-}
-
-/// The highest rate that one replica keeps the limits at, and the run at it; a rate of 0 where there is none.
-fn at_slo(
-    asked: &CostQuestion<'_>,
-    runs: &Runs<'_>,
-    full: &Saturated,
-) -> Result<Option<(f64, Simulation)>, MemoryError> {
-    if !asked.slo.is_given() {
-        return Ok(None);
-    }
-    let at =
-        |per_s: f64| runs.workload(Load::Rate { per_s, burstiness: asked.burstiness() }, asked.requests());
-    // near where it will be found: most limits hold up to some two thirds of what a deployment can do
-    let looked = runs.run(&at(full.requests_per_s / 1.5), true)?;
-    match looked.goodput.as_ref().and_then(|g| g.highest_rate_per_s).filter(|rate| *rate > 0.0) {
-        Some(rate) => Ok(Some((rate, runs.run(&at(rate), false)?))),
-        None => Ok(Some((0.0, looked))),
-    }
-}
-
-fn at_your_load(
-    asked: &CostQuestion<'_>,
-    runs: &Runs<'_>,
-    volume: Volume,
-    [most, capacity]: [f64; 2],
-) -> Result<Situation, MemoryError> {
-    let mean = asked.question.workload.at_mean();
-    let rate = asked.rate_of(volume, [mean.input_len as f64, mean.output_len as f64], most);
-    let replicas = match volume {
-        Volume::Load(_) => asked.replicas,
-        Volume::TokensPerMonth(_) | Volume::RequestsPerDay(_) => {
-            let needed = (rate / capacity * (1.0 - 1e-9)).ceil().max(f64::from(asked.replicas));
-            if needed * f64::from(asked.accelerators()) > MOST_ACCELERATORS {
-                return Err(SpecError::Usage(format!(
-                    "that load takes {needed:.0} replicas of {} accelerators, more than 1,000,000 in all; give less",
-                    asked.accelerators()
-                ))
-                .into());
-            }
-            needed as u32
-        }
-    };
-    let each = rate / f64::from(replicas);
-    let load = Load::Rate { per_s: each, burstiness: asked.burstiness() };
-    let run = runs.run(&runs.workload(load, asked.requests()), false)?;
-    Ok(asked.simulated(SituationKind::AtYourLoad, &run, replicas, each.min(most), most))
 }
 
 impl CostQuestion<'_> {
@@ -320,6 +297,7 @@ impl CostQuestion<'_> {
         Situation {
             situation,
             replicas,
+            replicas_interval: None,
             num_gpus: gpus * replicas,
             concurrency: None,
             requests_per_s: n * each_per_s,
