@@ -14,6 +14,7 @@ mod explain;
 mod interval;
 mod kernels;
 mod layout;
+mod logged;
 mod roofline;
 mod service;
 mod simulate;
@@ -46,6 +47,7 @@ pub use explain::{MetricExplanation, ToolDefinition, convert_tpot, explain, metr
 pub use interval::{Interval, Intervals};
 pub use kernels::Kernels;
 pub use layout::Layout;
+pub use logged::{Logged, logged};
 pub use roofline::{Roofline, RooflinePoint};
 pub use service::Service;
 pub use simulate::{

@@ -19,6 +19,7 @@ mod memory;
 mod meta;
 mod models;
 mod output;
+mod paste;
 mod progress;
 mod settings;
 mod simulate;
@@ -35,6 +36,7 @@ pub use error::CliError;
 use output::Output;
 
 use crate::spec::catalog::Directories;
+use crate::spec::startup_log::StartupLog;
 
 const AFTER_HELP: &str = "Exit codes:
   0  answered
@@ -101,16 +103,18 @@ enum Command {
 struct Context {
     directories: Directories,
     output: Output,
+    /// The start-up log that was given.
+    log: Option<StartupLog>,
 }
 
 /// Runs the command line given; returns the exit code of the process.
 #[must_use]
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let (arguments, notes) = match args::normalise(arguments) {
-        Ok(normal) => normal,
+    let pasted = match paste::normalise(arguments) {
+        Ok(pasted) => pasted,
         Err(error) => return error.report(),
     };
-    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| {
+    let parsed = Cli::command().try_get_matches_from(pasted.arguments).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         Ok((cli, matches))
     });
@@ -122,12 +126,13 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    for note in notes {
+    for note in pasted.notes {
         output::to_stderr(&format!("note: {note}"));
     }
     let context = Context {
         directories: Directories::from_environment().with_hardware(cli.hardware_dir),
         output: cli.output,
+        log: pasted.log,
     };
     let result = match cli.command {
         Command::Estimate(arguments) => estimate::run(&arguments, &context),

@@ -272,9 +272,11 @@ fn report(
     }
 }
 
-/// Half width of the pool's 80 % interval in bytes: the 90th percentile of each part's residual on the
-/// logs of `tests/memory.rs` (weights 0.5 %, activations 3 %, runtime 10 %, graphs 15 %); doubled with
-/// 5 % of the pool for engines without logs.
+/// 90th percentile of each part's residual on the logs of `tests/memory.rs`: weights, activations, runtime, graphs.
+pub const PART_ERRORS: [f64; 4] = [0.005, 0.03, 0.1, 0.15];
+
+/// Half width of the pool's 80 % interval in bytes by [`PART_ERRORS`]; doubled with 5 % of the pool for engines without
+/// logs.
 fn doubt(
     deployment: &Deployment,
     weights: f64,
@@ -283,10 +285,11 @@ fn doubt(
     graphs: f64,
     pool: f64,
 ) -> f64 {
-    let parts = 0.005 * weights + 0.03 * activation + 0.1 * runtime + 0.15 * graphs;
+    let [w, a, r, g] = PART_ERRORS;
+    let parts = w * weights + a * activation + r * runtime + g * graphs;
     match deployment.engine.kind {
         EngineKind::Vllm => parts,
-        EngineKind::Ideal => 0.005 * weights,
+        EngineKind::Ideal => w * weights,
         _ => 2.0 * parts + 0.05 * pool.max(0.0),
     }
 }

@@ -13,6 +13,7 @@ mod estimate;
 mod explain;
 mod gpus;
 mod json;
+mod logged;
 mod markdown;
 mod memory;
 mod models;

@@ -16,6 +16,7 @@ pub mod launch_line;
 pub mod model;
 pub mod offers;
 pub mod safetensors;
+pub mod startup_log;
 pub mod workload;
 
 pub use accelerator::Accelerator;

@@ -1,55 +1,14 @@
-//! Flags shared by the answering commands, and the words of other tools made ours.
+//! Flags shared by the answering commands.
 
 use clap::Args;
-use std::ffi::OsString;
+use std::path::PathBuf;
 
-use super::CliError;
 use super::settings::{Degrees, SettingsArgs, engine};
 use crate::answer::{Draft, Kernels, SpeculationOptions};
 use crate::spec::catalog::{self, Directories};
 use crate::spec::check_deployment;
-use crate::spec::launch_line;
 use crate::spec::{Accelerator, DataType, Deployment, Load, ModelSpec, SpecError, Workload};
 use crate::units::{GIB, Seconds, parse_bandwidth, parse_bytes, parse_duration, parse_number};
-
-/// vLLM's short flags of several letters, which no POSIX parser reads.
-const LONG_SHORTS: [(&str, &str); 5] = [
-    ("-tp", "--tp"),
-    ("-pp", "--pp"),
-    ("-dp", "--dp"),
-    ("-ep", "--enable-expert-parallel"),
-    ("-q", "--quantization"),
-];
-
-/// Turns words of other tools into ours: `-tp 8`, and a whole pasted launch line as MODEL.
-/// Returns the arguments and notes on what was left out.
-pub(super) fn normalise(
-    arguments: impl Iterator<Item = OsString>,
-) -> Result<(Vec<OsString>, Vec<String>), CliError> {
-    let mut out = vec![];
-    let mut notes = vec![];
-    for argument in arguments {
-        let Some(text) = argument.to_str() else {
-            out.push(argument);
-            continue;
-        };
-        if let Some((_, long)) = LONG_SHORTS.iter().find(|(short, _)| *short == text) {
-            out.push((*long).into());
-        } else if let Some(line) = launch_line::parse(text) {
-            // its flags come first, so that flags given beside it win
-            let line = line?;
-            out.push(line.model.into());
-            out.extend(["--engine".into(), line.engine.name().into()]);
-            out.extend(line.flags.into_iter().map(OsString::from));
-            notes.extend(
-                line.dropped.iter().map(|flag| format!("{flag} of the launch line has no effect here")),
-            );
-        } else {
-            out.push(argument);
-        }
-    }
-    Ok((out, notes))
-}
 
 /// A whole number from 0 on.
 pub(super) fn whole(text: &str) -> Result<u64, String> {
@@ -146,8 +105,18 @@ pub(super) fn duration(text: &str) -> Result<Seconds, String> {
 pub(super) struct DeploymentArgs {
     /// Catalog id, Hugging Face id, directory, config.json, .gguf, one of our TOML files, or a whole
     /// `vllm serve …` line in quotes.
-    #[arg(value_name = "MODEL", required_unless_present = "model_flag", conflicts_with = "model_flag")]
+    #[arg(
+        value_name = "MODEL",
+        required_unless_present_any = ["model_flag", "log_model"],
+        conflicts_with = "model_flag"
+    )]
     model: Option<String>,
+    /// What a log names, where MODEL is not given.
+    #[arg(long, value_name = "MODEL", hide = true)]
+    log_model: Option<String>,
+    /// Model and settings as a server's start-up log has them (vLLM, SGLang; `-` is standard input); flags beside it win.
+    #[arg(long, value_name = "FILE")]
+    from_log: Option<PathBuf>,
     /// MODEL as a flag.
     #[arg(long = "model", value_name = "MODEL", hide = true)]
     model_flag: Option<String>,
@@ -218,9 +187,26 @@ impl DeploymentArgs {
         other
     }
 
+    /// A server that started took its longest request, by rescaled positions if need be.
+    fn stretch(&self, model: &mut ModelSpec) {
+        if let (Some(asked), Some(longest)) = (self.settings.max_model_len(), model.max_position_embeddings)
+            && asked > longest
+        {
+            model.warnings.push(format!(
+                "the log's {asked} tokens are more than the {longest} positions of {}",
+                model.id
+            ));
+            model.max_position_embeddings = Some(asked);
+        }
+    }
+
     pub(super) fn resolve(&self, directories: &Directories) -> Result<Resolved, SpecError> {
-        let name = self.model.as_deref().or(self.model_flag.as_deref()).unwrap_or_default();
-        let model = catalog::model(name, directories)?;
+        let named = self.model.as_deref().or(self.model_flag.as_deref()).or(self.log_model.as_deref());
+        let name = named.unwrap_or_default();
+        let (mut model, published) = catalog::model_or_base(name, directories)?;
+        if self.from_log.is_some() {
+            self.stretch(&mut model);
+        }
         let (count, gpu) = catalog::parse_gpu_count(&self.gpu)?;
         let accelerator = self.settings.accelerator(gpu, directories)?;
         let degrees = Degrees {
@@ -234,7 +220,7 @@ impl DeploymentArgs {
         let deployment = self.settings.deployment(
             engine(&self.engine, &model)?,
             degrees.resolve(&self.gpu, count)?,
-            [self.dtype, self.quantization, self.kv_cache_dtype],
+            [self.dtype, Choice(self.quantization.0.or(published)), self.kv_cache_dtype],
         );
         check_deployment(&model, &deployment)?;
         let kernels = self.settings.kernels(&accelerator, directories)?;

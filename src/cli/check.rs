@@ -1,28 +1,30 @@
 //! `foretoken check`.
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 
 use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, bandwidth, duration, rate};
-use super::{CliError, Context};
-use crate::answer::{Figures, Options, Question, Verdict, check};
+use super::output::to_stderr;
+use super::{CliError, Context, paste};
+use crate::answer::{Figures, Options, Question, Verdict, check, logged};
+use crate::memory::occupancy;
 use crate::report;
+use crate::spec::Load;
 use crate::units::Seconds;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(args_override_self = true, allow_negative_numbers = true, after_long_help = super::AFTER_HELP)]
-#[command(group(ArgGroup::new("measured").multiple(true).required(true)))]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     deployment: DeploymentArgs,
     /// Measured time to first token; a bare number is milliseconds.
-    #[arg(long, value_parser = duration, value_name = "TIME", group = "measured", help_heading = "Measured")]
+    #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Measured")]
     measured_ttft: Option<Seconds>,
     /// Measured time per output token.
-    #[arg(long, value_parser = duration, value_name = "TIME", group = "measured", help_heading = "Measured")]
+    #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Measured")]
     measured_tpot: Option<Seconds>,
     /// Measured end-to-end time of a request.
-    #[arg(long, value_parser = duration, value_name = "TIME", group = "measured", help_heading = "Measured")]
+    #[arg(long, value_parser = duration, value_name = "TIME", help_heading = "Measured")]
     measured_e2e: Option<Seconds>,
     /// Measured generated tokens per second of all users together.
     #[arg(
@@ -30,7 +32,6 @@ pub(super) struct CheckArgs {
         visible_alias = "measured-output-throughput",
         value_parser = rate,
         value_name = "TOKENS_PER_S",
-        group = "measured",
         help_heading = "Measured"
     )]
     measured_throughput: Option<f64>,
@@ -53,8 +54,8 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(arguments: &CheckArgs, context: &Context) -> Result<(), CliError> {
-    let resolved = arguments.deployment.resolve(&context.directories)?;
-    let workload = arguments.workload.resolve();
+    let mut resolved = arguments.deployment.resolve(&context.directories)?;
+    let mut workload = arguments.workload.resolve();
     let options = Options {
         same_requests: 1,
         engines: context.directories.engines.clone(),
@@ -65,12 +66,24 @@ pub(super) fn run(arguments: &CheckArgs, context: &Context) -> Result<(), CliErr
         ..Options::default()
     };
     let seconds = |given: Option<Seconds>| given.map(|s| s.0);
-    let measured = Figures {
+    let mut measured = Figures {
         ttft_s: seconds(arguments.measured_ttft),
         tpot_s: seconds(arguments.measured_tpot),
         e2e_s: seconds(arguments.measured_e2e),
         output_tokens_per_s: arguments.measured_throughput,
     };
+    if let Some(log) = &context.log {
+        paste::as_logged(log, &mut resolved.accelerator);
+        if measured == Figures::default()
+            && let (Some(running), Some(rate)) = (log.running_requests, log.generation_tokens_per_s)
+        {
+            to_stderr(&format!("note: TPOT from the log: {running} requests generate {rate} tokens/s"));
+            measured.tpot_s = Some(f64::from(running) / rate);
+            if !arguments.workload.load_is_given() {
+                workload.load = Load::StaticBatch(running);
+            }
+        }
+    }
     let question = Question {
         model: &resolved.model,
         accelerator: &resolved.accelerator,
@@ -80,7 +93,12 @@ pub(super) fn run(arguments: &CheckArgs, context: &Context) -> Result<(), CliErr
         options: &options,
     };
     let answer = check(&question, &measured, &context.directories)?;
-    context.output.print(&report::check(&answer))?;
+    let mut report = report::check(&answer);
+    if let Some(log) = &context.log {
+        let memory = occupancy(&resolved.model, &resolved.accelerator, &resolved.deployment)?;
+        report.add_log(log, &logged(log, &memory));
+    }
+    context.output.print(&report)?;
     if arguments.check && answer.verdict == Verdict::Slow {
         return Err(CliError::No(format!("{} is slow", answer.metric.name())));
     }

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::args::{DeploymentArgs, gibibytes};
-use super::{CliError, Context};
-use crate::answer::memory_curve;
+use super::{CliError, Context, paste};
+use crate::answer::{logged, memory_curve};
 use crate::memory::memory;
 use crate::report;
 use crate::spec::Formats;
@@ -26,10 +26,16 @@ pub(super) struct MemoryArgs {
 pub(super) fn run(arguments: &MemoryArgs, context: &Context) -> Result<(), CliError> {
     let mut resolved = arguments.deployment.resolve(&context.directories)?;
     resolved.deployment.cpu_offload_bytes = arguments.cpu_offload_gb;
+    if let Some(log) = &context.log {
+        paste::as_logged(log, &mut resolved.accelerator);
+    }
     let answer = memory(&resolved.model, &resolved.accelerator, &resolved.deployment)?;
     let formats = Formats::resolve(&resolved.model, &resolved.deployment, &resolved.accelerator)?;
     let mut report =
         report::memory(&resolved.model, &resolved.accelerator, &resolved.deployment, &formats, &answer);
+    if let Some(log) = &context.log {
+        report.add_log(log, &logged(log, &answer));
+    }
     if context.output.draws() {
         let curve = memory_curve(&resolved.model, &resolved.accelerator, &resolved.deployment, &answer)?;
         report.board = report::memory_board(&answer, &curve);

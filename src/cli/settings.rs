@@ -45,6 +45,11 @@ pub(super) struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    /// --max-model-len.
+    pub(super) fn max_model_len(&self) -> Option<u64> {
+        self.max_model_len
+    }
+
     pub(super) fn accelerator(&self, gpu: &str, directories: &Directories) -> Result<Accelerator, SpecError> {
         match (&self.calibration, gpu) {
             (Some(path), "local:cpu" | "local-cpu") => catalog::accelerator_of_calibration(path),

@@ -7,6 +7,7 @@ mod files;
 mod header;
 mod local;
 mod models;
+mod published;
 mod resolve;
 
 pub use accelerators::{accelerator, accelerator_of_driver, accelerators, parse_gpu_count};
@@ -15,3 +16,4 @@ pub use files::{CatalogFile, Kind, files, read_text};
 pub use header::Header;
 pub use local::accelerator_of_calibration;
 pub use models::{model, models, read_model, short_id};
+pub use published::model_or_base;

@@ -118,7 +118,7 @@ fn read<'a>(engine: EngineKind, words: impl Iterator<Item = &'a str>) -> Result<
             }
             Action::Format(ours) => {
                 let text = value(&name, attached, &mut words)?;
-                match format(text) {
+                match known_format(text) {
                     Some(known) => flags.push((ours, Some(known))),
                     None => dropped.push(format!("{name} {text} (as the checkpoint says)")),
                 }
@@ -190,7 +190,7 @@ fn number(name: &str, text: &str) -> Result<String, SpecError> {
 }
 
 /// A number format that we know; none for what only names a checkpoint's method.
-fn format(text: &str) -> Option<String> {
+pub(super) fn known_format(text: &str) -> Option<String> {
     let plain = match text {
         "auto" => return Some(text.into()),
         other if other.starts_with("fp8_") => other.parse::<DataType>().map_or("fp8", |_| other),
