@@ -264,6 +264,64 @@ fn what_is_slower_is_slow_however_it_is_measured() {
     }
 }
 
+/// Published closed loops (InferenceX, Apache-2.0; `tests/fixtures/measured/README.md`): those that the intervals hold are
+/// normal, and the row known to be mislabelled is not.
+#[test]
+fn published_runs_are_mostly_normal() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/measured/closed_loop.csv");
+    let (mut normal, mut all) = (0, 0);
+    for row in csv::Reader::from_path(file).unwrap().deserialize() {
+        let row: std::collections::HashMap<String, String> = row.unwrap();
+        let number = |key: &str| row[key].parse::<f64>().ok();
+        let whole = |key: &str| number(key).unwrap() as u32;
+        let none = Directories::default();
+        let (Ok(model), Ok(accelerator)) =
+            (catalog::model(&row["model"], &none), catalog::accelerator(&row["gpu"], &none))
+        else {
+            continue;
+        };
+        // their launch settings are recipes of `validate`; here runs that a plain deployment stands for
+        if row["dp"] != "1"
+            || row["ep"] != "1"
+            || row["weight_dtype"] == "fp4"
+            || model.checkpoint.quantized.is_empty()
+        {
+            continue;
+        }
+        let version = match row["engine_version"].as_str() {
+            "" => String::new(),
+            known => format!("@{known}"),
+        };
+        let mut deployment = Deployment::single(format!("{}{version}", row["engine"]).parse().unwrap());
+        deployment.parallelism.tp = whole("tp");
+        let mut workload = Workload::new(
+            u64::from(whole("input_len")),
+            u64::from(whole("output_len")),
+            Load::Concurrency(whole("concurrency")),
+        );
+        workload.length_ratio_min = 0.8;
+        let options = Options { same_requests: 1, ..Options::default() };
+        let kernels = Kernels::in_force(&accelerator, &none).unwrap();
+        let case = Case { model, accelerator, deployment, workload, kernels, options };
+        let seconds = |key: &str| number(key).map(|ms| ms / 1e3);
+        let measured =
+            Figures { ttft_s: seconds("ttft_ms"), tpot_s: seconds("tpot_ms"), ..Figures::default() };
+        let answer = case.check(&measured);
+        println!(
+            "{} {} on {}: {:?} {:.2} {:?}",
+            row["id"], row["model"], row["gpu"], answer.metric, answer.ratio, answer.verdict
+        );
+        if !row["flag"].is_empty() {
+            assert_ne!(answer.verdict, Verdict::Normal, "{}", row["id"]);
+            continue;
+        }
+        all += 1;
+        normal += u32::from(answer.verdict == Verdict::Normal);
+    }
+    println!("{normal} of {all} normal");
+    assert!(all >= 8 && 2 * normal >= all, "{normal} of {all}");
+}
+
 fn foretoken(line: &str) -> assert_cmd::Command {
     let mut command = assert_cmd::Command::cargo_bin("foretoken").unwrap();
     command.env_clear().args(line.split(' '));

@@ -48,11 +48,12 @@ pub(super) fn normalise(mut words: impl Iterator<Item = OsString>) -> Result<Pas
         };
         if let Some((_, long)) = LONG_SHORTS.iter().find(|(short, _)| *short == text) {
             pasted.arguments.push((*long).into());
-        } else if let Some(line) = launch_line::parse(text) {
+        } else if let Some(line) = launch_line::parse(manifest(text).as_deref().unwrap_or(text)) {
             // its flags come first, so that flags given beside it win
             let line = line?;
             pasted.arguments.push(line.model.into());
-            pasted.arguments.extend(["--engine".into(), line.engine.name().into()]);
+            let engine = line.version.map_or_else(String::new, |v| format!("@{v}"));
+            pasted.arguments.extend(["--engine".into(), format!("{}{engine}", line.engine.name()).into()]);
             pasted.arguments.extend(line.flags.into_iter().map(OsString::from));
             let dropped = line.dropped.iter();
             pasted.notes.extend(dropped.map(|flag| format!("{flag} of the launch line has no effect here")));
@@ -73,6 +74,18 @@ pub(super) fn normalise(mut words: impl Iterator<Item = OsString>) -> Result<Pas
         pasted.add(log)?;
     }
     Ok(pasted)
+}
+
+/// The text of a script or manifest in place of a model.
+fn manifest(text: &str) -> Option<String> {
+    let path = Path::new(text);
+    let is_one =
+        path.extension().is_some_and(|e| ["yaml", "yml", "sh", "service"].iter().any(|known| e == *known));
+    // longer ones are no launch lines
+    if !is_one || !path.metadata().is_ok_and(|m| m.is_file() && m.len() < 65_536) {
+        return None;
+    }
+    std::fs::read_to_string(path).ok()
 }
 
 /// A log pasted as an argument, or the path of one in place of a model.

@@ -1,11 +1,12 @@
 //! A pasted launch line (`vllm serve MODEL --flag value …`) as MODEL and our own flags. Understood
 //! are vLLM, SGLang, TensorRT-LLM and llama.cpp servers, started directly, with `python -m` or in a
-//! container, behind environment variables, over several lines.
+//! container, behind environment variables, over several lines, or in YAML of Kubernetes or Docker Compose.
 //!
 //! Flags that change what a deployment costs are kept and translated; all others are left out and
 //! named, without their values, which may be secrets.
 
 mod flags;
+mod manifest;
 mod tokens;
 
 use std::iter::Peekable;
@@ -15,6 +16,9 @@ use super::{DataType, SpecError};
 use flags::{Action, action};
 use tokens::{Token, split};
 
+/// A flag of ours with its value.
+type Flag = (&'static str, Option<String>);
+
 /// Longest line taken for real, in bytes.
 const LONGEST: usize = 65_536;
 
@@ -23,6 +27,8 @@ const LONGEST: usize = 65_536;
 pub struct LaunchLine {
     /// Whose line it is.
     pub engine: EngineKind,
+    /// Its version, where the image's tag has it.
+    pub version: Option<String>,
     /// The model as named there.
     pub model: String,
     /// Our flags and their values, one after the other.
@@ -40,7 +46,7 @@ pub fn parse(line: &str) -> Option<Result<LaunchLine, SpecError>> {
     if !line.trim().contains(char::is_whitespace) || line.len() > LONGEST {
         return None;
     }
-    let tokens = match split(line) {
+    let tokens = match manifest::words(line).unwrap_or_else(|| split(line)) {
         Ok(tokens) => tokens,
         // An apostrophe in a path is no launch line.
         Err(_) if !["vllm", "sglang", "trtllm", "llama-server"].iter().any(|n| line.contains(n)) => {
@@ -53,7 +59,7 @@ pub fn parse(line: &str) -> Option<Result<LaunchLine, SpecError>> {
         Token::Word(word) => Some(word.as_str()),
         Token::Separator => None,
     });
-    Some(read(engine, words))
+    Some(read(engine, words).map(|line| LaunchLine { version: version(&tokens), ..line }))
 }
 
 /// Which server is started, and the place of its first argument.
@@ -73,7 +79,9 @@ fn launcher(tokens: &[Token]) -> Option<(EngineKind, usize)> {
                 return Some((EngineKind::Vllm, i + 1));
             }
             "sglang" if next == "serve" => return Some((EngineKind::Sglang, i + 2)),
-            "sglang.launch_server" => return Some((EngineKind::Sglang, i + 1)),
+            "sglang.launch_server" | "sglang_router.launch_server" => {
+                return Some((EngineKind::Sglang, i + 1));
+            }
             "trtllm-serve" => return Some((EngineKind::Trtllm, i + if next == "serve" { 2 } else { 1 })),
             "llama-server" | "llama-cli" => return Some((EngineKind::Llamacpp, i + 1)),
             "docker" | "podman" | "nerdctl" => container = true,
@@ -81,20 +89,41 @@ fn launcher(tokens: &[Token]) -> Option<(EngineKind, usize)> {
             _ if container && name.starts_with("vllm-openai") && !word(i).starts_with('-') => {
                 image.get_or_insert((EngineKind::Vllm, i + 1));
             }
+            _ if container && name.starts_with("llama.cpp:server") => {
+                image.get_or_insert((EngineKind::Llamacpp, i + 1));
+            }
             _ => {}
         }
     }
     image
 }
 
+/// The version in an image's tag: `vllm/vllm-openai:v0.11.2`, `lmsysorg/sglang:v0.5.4.post1-cu126`,
+/// `llama.cpp:server-cuda-b6325`.
+fn version(tokens: &[Token]) -> Option<String> {
+    let tag = tokens.iter().find_map(|token| {
+        let Token::Word(word) = token else { return None };
+        let (image, tag) = word.rsplit('/').next()?.split_once(':')?;
+        ["vllm-openai", "sglang", "llama.cpp"].contains(&image).then_some(tag)
+    })?;
+    let last = tag.rsplit('-').find(|part| {
+        part.trim_start_matches(['v', 'b']).starts_with(|c: char| c.is_ascii_digit())
+            && !part.starts_with("cu")
+    })?;
+    let plain: Vec<&str> = last.trim_start_matches('v').split('.').take(2).collect();
+    let known = plain.iter().all(|p| p.trim_start_matches('b').parse::<u32>().is_ok());
+    known.then(|| plain.join("."))
+}
+
 fn read<'a>(engine: EngineKind, words: impl Iterator<Item = &'a str>) -> Result<LaunchLine, SpecError> {
     let mut words = words.peekable();
     let mut model: Option<String> = None;
-    let mut flags: Vec<(&'static str, Option<String>)> = vec![];
+    let mut flags: Vec<Flag> = vec![];
     let mut dropped = vec![];
     while let Some(word) = words.next() {
         if !is_flag(word) {
-            if model.is_none() {
+            // llama.cpp takes no model without a flag: what stands alone belongs to a switch (`-fa on`)
+            if model.is_none() && engine != EngineKind::Llamacpp {
                 model = Some(word.into());
             } else {
                 dropped.push("a further positional argument".into());
@@ -139,7 +168,14 @@ fn read<'a>(engine: EngineKind, words: impl Iterator<Item = &'a str>) -> Result<
         ))
     })?;
     resolved("MODEL", &model)?;
-    Ok(LaunchLine { engine, model, flags: last_of_each(flags), dropped })
+    let mut flags = last_of_each(flags);
+    match engine {
+        EngineKind::Sglang => share_attention(&mut flags, &mut dropped),
+        EngineKind::Llamacpp => share_context(&mut flags, &dropped),
+        _ => {}
+    }
+    let flags = flags.into_iter().flat_map(|(name, value)| std::iter::once(name.to_owned()).chain(value));
+    Ok(LaunchLine { engine, version: None, model, flags: flags.collect(), dropped })
 }
 
 /// A flag starts with a dash; a negative number does not make one.
@@ -200,12 +236,48 @@ pub(super) fn known_format(text: &str) -> Option<String> {
 }
 
 /// The last value of each flag, as the servers read it.
-fn last_of_each(flags: Vec<(&'static str, Option<String>)>) -> Vec<String> {
+fn last_of_each(flags: Vec<Flag>) -> Vec<Flag> {
     let stem = |flag: &'static str| flag.split('=').next();
-    let mut kept: Vec<(&'static str, Option<String>)> = vec![];
+    let mut kept: Vec<Flag> = vec![];
     for (name, value) in flags {
         kept.retain(|(other, _)| stem(other) != stem(name));
         kept.push((name, value));
     }
-    kept.into_iter().flat_map(|(name, value)| std::iter::once(name.to_owned()).chain(value)).collect()
+    kept
+}
+
+/// The number that a flag has.
+fn number_of(flags: &[Flag], name: &str) -> Option<u64> {
+    flags.iter().find(|(flag, _)| *flag == name)?.1.as_ref()?.parse().ok()
+}
+
+fn replace(flags: &mut [Flag], name: &str, number: u64) {
+    for (_, value) in flags.iter_mut().filter(|(flag, _)| *flag == name) {
+        *value = Some(number.to_string());
+    }
+}
+
+/// SGLang counts all ranks of a replica as tensor parallel: with `--enable-dp-attention` attention is cut over tp/dp of
+/// them, and the other engines' tp is that (`server_args.py`, `dp_size` must divide `tp_size`).
+fn share_attention(flags: &mut [Flag], dropped: &mut Vec<String>) {
+    let (tp, dp) = ("--tensor-parallel-size", "--data-parallel-size");
+    if !dropped.iter().any(|flag| flag == "--enable-dp-attention") {
+        return;
+    }
+    if let (Some(ranks), Some(replicas)) = (number_of(flags, tp), number_of(flags, dp))
+        && replicas > 0
+        && ranks.is_multiple_of(replicas)
+    {
+        replace(flags, tp, ranks / replicas);
+        dropped.retain(|flag| flag != "--enable-dp-attention");
+    }
+}
+
+/// llama.cpp divides its context among the slots unless they share it (`--kv-unified`).
+fn share_context(flags: &mut [Flag], dropped: &[String]) {
+    let shared = dropped.iter().any(|flag| flag == "--kv-unified" || flag == "-kvu");
+    let slots = number_of(flags, "--max-num-seqs");
+    if let (Some(context), Some(slots), false) = (number_of(flags, "--max-model-len"), slots, shared) {
+        replace(flags, "--max-model-len", (context / slots.max(1)).max(1));
+    }
 }

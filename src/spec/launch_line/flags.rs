@@ -85,11 +85,13 @@ const SGLANG: &Table = &[
     ("--chunked-prefill-size", BATCHED),
     ("--page-size", BLOCK),
     ("--mem-fraction-static", SHARE),
+    ("--mem-fraction", SHARE),
     ("--kv-cache-dtype", KV_CACHE),
     ("--quantization", QUANTIZATION),
     ("--dtype", DTYPE),
     ("--disable-cuda-graph", EAGER),
     ("--disable-radix-cache", Switch("--enable-prefix-caching=false")),
+    ("--disable-radix", Switch("--enable-prefix-caching=false")),
 ];
 
 const TRTLLM: &Table = &[
@@ -100,8 +102,9 @@ const TRTLLM: &Table = &[
     ("--max-seq-len", LENGTH),
     ("--max-batch-size", SEQUENCES),
     ("--max-num-tokens", BATCHED),
-    ("--free-gpu-memory-fraction", Action::Drop),
-    ("--kv-cache-free-gpu-memory-fraction", Action::Drop),
+    ("--free-gpu-memory-fraction", SHARE),
+    ("--kv-cache-free-gpu-memory-fraction", SHARE),
+    ("--kv-cache-dtype", KV_CACHE),
 ];
 
 const LLAMACPP: &Table = &[
@@ -113,8 +116,8 @@ const LLAMACPP: &Table = &[
     ("--ctx-size", LENGTH),
     ("-np", SEQUENCES),
     ("--parallel", SEQUENCES),
-    ("-b", BATCHED),
-    ("--batch-size", BATCHED),
+    ("-ub", BATCHED),
+    ("--ubatch-size", BATCHED),
     ("-ctk", KV_CACHE),
     ("--cache-type-k", KV_CACHE),
 ];
@@ -134,6 +137,7 @@ const SWITCHES: &[&str] = &[
     "--disable-uvicorn-access-log",
     "--enable-auto-tool-choice",
     "--enable-dp-attention",
+    "--enable-dp-lm-head",
     "--enable-eplb",
     "--enable-log-requests",
     "--enable-lora",
@@ -143,13 +147,15 @@ const SWITCHES: &[&str] = &[
     "--enable-server-load-tracking",
     "--enable-sleep-mode",
     "--enable-torch-compile",
-    "--flash-attn",
-    "-fa",
     "--headless",
     "--jinja",
     "--language-model-only",
     "--log-requests",
+    "--kv-unified",
+    "-kvu",
     "--mlock",
+    "--cont-batching",
+    "-cb",
     "--no-mmap",
     "--return-tokens-as-token-ids",
     "--skip-server-warmup",
