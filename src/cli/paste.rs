@@ -21,7 +21,7 @@ const LONG_SHORTS: [(&str, &str); 5] = [
 ];
 
 /// Commands that take a model and its deployment.
-const DEPLOYING: [&str; 4] = ["estimate", "memory", "check", "simulate"];
+const DEPLOYING: [&str; 5] = ["estimate", "memory", "check", "cost", "simulate"];
 
 /// Names of the accelerator's flag.
 const GPU_FLAGS: [&str; 3] = ["--gpu", "--system", "--hardware"];

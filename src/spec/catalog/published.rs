@@ -77,7 +77,7 @@ mod tests {
             ("Qwen/Qwen3-4B-FP8", "qwen3-4b", DataType::Fp8),
             ("RedHatAI/Mixtral-8x7B-Instruct-v0.1-FP8", "mixtral-8x7b-v0.1", DataType::Fp8),
             ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "qwen3-8b", DataType::Q4KM),
-            ("RedHatAI/Llama-3.3-70B-Instruct-quantized.w8a8", "llama-3.3-70b-instruct", DataType::Int8),
+            ("RedHatAI/gemma-2-9b-it-quantized.w8a8", "gemma-2-9b-it", DataType::Int8),
             ("hugging-quants/Meta-Llama-3.1-70B-AWQ-INT4", "meta-llama-3.1-70b", DataType::Int4),
         ] {
             let (spec, found) = model_or_base(name, &Directories::default()).unwrap();

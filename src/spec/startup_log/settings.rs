@@ -135,7 +135,7 @@ fn number(flag: &'static str, value: f64, log: &mut StartupLog) {
     let sound = if flag == "--gpu-memory-utilization" {
         value > 0.0 && value <= 1.0
     } else {
-        value >= 1.0 && value < 1e9
+        (1.0..1e9).contains(&value)
     };
     if sound {
         log.set(flag, Some(value.to_string()));
