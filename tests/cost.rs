@@ -290,6 +290,31 @@ fn jobs_scale() {
     assert!((rate / full - 1.0).abs() < 0.05, "{rate} {full}");
 }
 
+/// Where power was measured, electricity is that of the load, and idle hours draw what idling does.
+#[test]
+fn measured_power_is_paid() {
+    let known =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/calibration/h100-sxm.toml")).unwrap();
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    let measured =
+        "\n[measured.energy]\nidle_w = 80.0\njoules_per_flop = 0.4e-12\njoules_per_byte = 40e-12\n";
+    std::fs::write(file.path(), known + measured).unwrap();
+    let found = cost(&format!("--load 0.02 --calibration {}", file.path().display()));
+    let hour = |situation: &str| number(of(&found, situation, "electricity"), "/usd_per_gpu_hour");
+    // kW with the host, PUE, $/kWh of the defaults
+    let usd = |watts: f64| watts * 1.82 / 1000.0 * 1.58 * 0.12;
+    let [light, full] = ["at_your_load", "saturated"].map(hour);
+    assert!(usd(80.0) < light && light < usd(150.0), "{light}");
+    assert!(light < full && full < usd(700.0), "{full}");
+    let energy = &find(&found["situations"], &[("situation", "at_your_load")])["energy"];
+    assert_eq!(energy["source"], "power measured on the device");
+    // nearly all of it is idling: 80 W over the tokens of a second
+    let s = find(&found["situations"], &[("situation", "at_your_load")]);
+    let watts = number(energy, "/joules_per_output_token") * number(s, "/output_tokens_per_s")
+        + number(energy, "/joules_per_input_token") * 1024.0 * number(s, "/requests_per_s");
+    assert!(80.0 < watts && watts < 150.0 && (usd(watts) / light - 1.0).abs() < 0.1, "{watts} {light}");
+}
+
 #[test]
 fn prices_are_named() {
     let found = cost("--cloud Nebius --spot --today 2026-11-21");
@@ -362,6 +387,7 @@ fn rubbish_is_refused_in_a_line() {
         ("--host-power -1", "from 0"),
         ("--cloud nowhere", "no cloud named"),
         ("--cloud verda --spot --replicas 0", "at least 1"),
+        ("--replicas 1000000000", "1,000,000"),
         ("--cloud lambda --spot", "spot price of h100-sxm"),
         ("--price-list /nowhere.csv", "/nowhere.csv"),
         ("--today yesterday", "2026-11-21"),

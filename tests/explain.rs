@@ -20,7 +20,7 @@ fn every_name_and_alias_is_found_once() {
         assert!(!metric.formula.is_empty() && !metric.source.is_empty() && !metric.unit.is_empty());
     }
     assert_eq!(explain(" Time_To First Token ").unwrap().name, "ttft");
-    for name in "ttft tpot itl tbt e2e normalized-latency throughput per-user per-gpu prefill goodput mfu mbu kv-cache concurrency".split(' ') {
+    for name in "ttft tpot itl tbt e2e normalized-latency throughput per-user per-gpu prefill goodput mfu mbu kv-cache concurrency cost duty load".split(' ') {
         assert!(explain(name).is_ok(), "{name}");
     }
 }

@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::gguf::{F16, LLAMA_8B, Llama, llama};
-use foretoken::spec::{Accelerator, ModelSpec, gguf, hf, launch_line, safetensors};
+use foretoken::spec::{Accelerator, ModelSpec, Offers, gguf, hf, launch_line, safetensors};
 use foretoken::units::{parse_bandwidth, parse_bytes, parse_duration, parse_number};
 use proptest::prelude::*;
 
@@ -104,6 +104,11 @@ fn run(reader: &str, bytes: &[u8]) {
         "accelerator" => {
             let _ = Accelerator::from_toml(&text(bytes), "a.toml");
         }
+        "price list" => {
+            if let Ok(offers) = Offers::parse(&text(bytes), "p.csv") {
+                let _ = offers.cloud(&text(bytes));
+            }
+        }
         "safetensors" => {
             let _ = safetensors::parse_header(bytes, "m", Some(bytes.len() as u64));
             let _ = safetensors::parse_header(bytes, "m", None);
@@ -137,6 +142,7 @@ fn valid(reader: &str) -> Vec<u8> {
         "gguf" => llama(&Llama { layers: 2, ..LLAMA_8B }, F16).bytes(),
         "model" => std::fs::read("models/llama-3.1-8b.toml").unwrap(),
         "accelerator" => std::fs::read("hardware/h100-sxm.toml").unwrap(),
+        "price list" => std::fs::read("hardware/prices.csv").unwrap()[..2000].to_vec(),
         "safetensors" => {
             let json = br#"{"a":{"dtype":"BF16","shape":[4,8],"data_offsets":[0,64]},"__metadata__":{}}"#;
             [&(json.len() as u64).to_le_bytes()[..], json, &[0; 64]].concat()
@@ -150,8 +156,8 @@ fn valid(reader: &str) -> Vec<u8> {
     }
 }
 
-const READERS: [&str; 8] =
-    ["hf", "gguf", "model", "accelerator", "safetensors", "index", "launch line", "units"];
+const READERS: [&str; 9] =
+    ["hf", "gguf", "model", "accelerator", "price list", "safetensors", "index", "launch line", "units"];
 
 #[test]
 fn undamaged_inputs_are_read() {

@@ -2,6 +2,7 @@
 //! between their definitions of time per output token.
 
 mod latency;
+mod money;
 mod resources;
 mod throughput;
 
@@ -47,7 +48,7 @@ pub struct MetricExplanation {
 
 /// All metrics that can be explained, in the order in which they are listed.
 pub fn metrics() -> impl Iterator<Item = &'static MetricExplanation> {
-    latency::METRICS.iter().chain(throughput::METRICS).chain(resources::METRICS)
+    latency::METRICS.iter().chain(throughput::METRICS).chain(resources::METRICS).chain(money::METRICS)
 }
 
 /// The explanation of a metric by name or alias; case, `_` and blanks do not matter.

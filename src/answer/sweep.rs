@@ -145,7 +145,7 @@ pub fn sweep(question: &SweepQuestion<'_>) -> Sweep {
         left_out_points: vec![],
         crossovers: vec![],
         prices: prices(question),
-        warnings: vec![],
+        warnings: unpriced(question),
     };
     let mut refusals = vec![];
     for (layout, all) in answered.into_iter().enumerate() {
@@ -171,6 +171,20 @@ pub fn sweep(question: &SweepQuestion<'_>) -> Sweep {
     pareto::mark(&mut found);
     found.crossovers = crossover::crossovers(&found);
     found
+}
+
+/// Accelerators that have no price of the kind asked for.
+fn unpriced(question: &SweepQuestion<'_>) -> Vec<String> {
+    let mut all: Vec<String> = vec![];
+    for candidate in question.candidates {
+        if let Err(error) = question.options.cost.check(candidate.accelerator) {
+            let text = error.to_string();
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+    }
+    all
 }
 
 /// What an hour of each accelerator costs.

@@ -67,7 +67,11 @@ impl Offers {
         Self::parse(&read_text(path)?, &path.display().to_string())
     }
 
-    fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// When it is no such CSV, or a price makes no sense.
+    pub fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
         let mut all = vec![];
         let mut reader =
             csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(text.as_bytes());
@@ -99,6 +103,27 @@ impl Offers {
     /// Offers of an accelerator, in the order of the list.
     pub fn of<'a>(&'a self, gpu: &'a str) -> impl Iterator<Item = &'a Offer> {
         self.0.iter().filter(move |o| o.gpu == gpu)
+    }
+
+    /// The cloud that a name means: case, blanks and punctuation do not matter, and the beginning is enough where it is of
+    /// one cloud.
+    ///
+    /// # Errors
+    /// When none has that name, or several do.
+    pub fn cloud(&self, name: &str) -> Result<&str, SpecError> {
+        let plain = |name: &str| name.to_lowercase().replace(|c: char| !c.is_alphanumeric(), "");
+        let wanted = plain(name);
+        let all = self.clouds();
+        let begins: Vec<&str> =
+            all.iter().copied().filter(|c| !wanted.is_empty() && plain(c).starts_with(&wanted)).collect();
+        let found = all.iter().copied().find(|c| !wanted.is_empty() && plain(c) == wanted);
+        let only = if let [one] = begins.as_slice() { Some(*one) } else { None };
+        found.or(only).ok_or_else(|| SpecError::Unknown {
+            kind: "cloud",
+            name: name.chars().take(200).collect(),
+            similar: vec![],
+            fix: format!("prices are known of {}", all.join(", ")),
+        })
     }
 
     /// Names of the clouds, each once, in the order of the alphabet.
@@ -161,6 +186,17 @@ mod tests {
             checked += 1;
         }
         assert!(checked > 20, "{checked}");
+    }
+
+    #[test]
+    fn clouds_by_name() {
+        let list = Offers::default();
+        assert_eq!(list.cloud("nebius").unwrap(), "Nebius");
+        assert_eq!(list.cloud("vast").unwrap(), "Vast.ai");
+        assert_eq!(list.cloud("AWS").unwrap(), "AWS");
+        for wrong in ["", "n", "nowhere", &"x".repeat(10_000)] {
+            assert!(list.cloud(wrong).unwrap_err().to_string().contains("Lambda"), "{wrong}");
+        }
     }
 
     #[test]

@@ -73,6 +73,7 @@ pub fn cost(asked: &CostQuestion<'_>) -> Result<CostAnswer, MemoryError> {
         ))
         .into());
     }
+    asked.countable(f64::from(asked.replicas))?;
     let runs = Runs::new(asked)?;
     let found = situations(asked, &runs)?;
     let mut warnings = found.asked.warnings.clone();

@@ -132,7 +132,7 @@ pub struct CostInputs {
     pub duty: Option<f64>,
     /// Price of electricity in US dollars per kilowatt-hour.
     pub electricity_usd_per_kwh: Option<f64>,
-    /// Rented from this cloud, case and blanks apart, at its lowest price; none for the catalog's price.
+    /// Rented from this cloud, named as its offers name it, at its lowest price; none for the catalog's price.
     pub cloud: Option<String>,
     /// Rented on spot: the median of such offers unless a cloud is named.
     pub spot: bool,
@@ -183,11 +183,9 @@ impl CostInputs {
 
     /// The offers asked for, the cheapest first.
     fn matching<'a>(&'a self, accelerator: &'a Accelerator) -> Vec<(f64, &'a Offer)> {
-        let plain = |name: &str| name.to_lowercase().replace([' ', '-', '_', '.'], "");
-        let wanted = self.cloud.as_deref().map(plain);
         let offers = self.offers.of(&accelerator.id);
         let mut all: Vec<(f64, &Offer)> = offers
-            .filter(|o| wanted.as_ref().is_none_or(|w| plain(&o.cloud) == *w))
+            .filter(|o| self.cloud.as_ref().is_none_or(|cloud| o.cloud == *cloud))
             .filter_map(|o| Some((o.usd_per_gpu_hour(self.spot)?, o)))
             .collect();
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -369,13 +367,13 @@ mod tests {
             let inputs = CostInputs { cloud, spot, ..CostInputs::default() };
             inputs.check(&h100()).map(|()| inputs.hourly(&h100()).unwrap())
         };
-        let nebius = asked(Some("nebius"), false).unwrap();
+        let nebius = asked(Some("Nebius"), false).unwrap();
         assert_eq!(nebius.usd_per_gpu_hour, 2.95);
         assert!(nebius.is_old && nebius.source.contains("Nebius on demand"), "{}", nebius.source);
         assert_eq!(asked(Some("Nebius"), true).unwrap().usd_per_gpu_hour, 1.25);
         let median = asked(None, true).unwrap();
         assert!(median.source.starts_with("median of"), "{}", median.source);
-        let error = asked(Some("lambda"), true).unwrap_err().to_string();
+        let error = asked(Some("Lambda"), true).unwrap_err().to_string();
         assert!(error.contains("spot price of h100-sxm") && error.contains("Nebius"), "{error}");
     }
 

@@ -11,9 +11,6 @@ use crate::answer::simulate::Simulation;
 use crate::memory::MemoryError;
 use crate::spec::SpecError;
 
-/// Most replicas that a deadline may call for.
-const MOST_REPLICAS: u64 = 100_000;
-
 /// A job done.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct JobDone {
@@ -92,7 +89,7 @@ impl<'a> Pace<'a> {
 pub(super) fn done(asked: &CostQuestion<'_>, runs: &Runs<'_>, job: Job) -> Result<JobDone, MemoryError> {
     let pace = Pace::new(runs)?;
     let replicas = match job.deadline_s {
-        Some(deadline) => fewest(&pace, job.documents, deadline, u64::from(asked.replicas))?,
+        Some(deadline) => fewest(asked, &pace, job.documents, deadline)?,
         None => u64::from(asked.replicas),
     };
     let (duration_s, run) = pace.seconds(job.documents.div_ceil(replicas))?;
@@ -127,9 +124,17 @@ pub(super) fn done(asked: &CostQuestion<'_>, runs: &Runs<'_>, job: Job) -> Resul
     })
 }
 
-/// The fewest replicas that are done by a deadline; times fall with replicas, so halving finds them. Where one document alone
-/// takes longer, as many as there are.
-fn fewest(pace: &Pace<'_>, documents: u64, deadline: f64, least: u64) -> Result<u64, MemoryError> {
+/// The fewest replicas that are done by a deadline; times fall with replicas, so halving finds them.
+///
+/// # Errors
+/// When one document alone takes longer, or it takes more replicas than make sense.
+fn fewest(
+    asked: &CostQuestion<'_>,
+    pace: &Pace<'_>,
+    documents: u64,
+    deadline: f64,
+) -> Result<u64, MemoryError> {
+    let least = u64::from(asked.replicas);
     let in_time = |replicas: u64| -> Result<bool, MemoryError> {
         Ok(pace.seconds(documents.div_ceil(replicas))?.0 <= deadline)
     };
@@ -142,13 +147,8 @@ fn fewest(pace: &Pace<'_>, documents: u64, deadline: f64, least: u64) -> Result<
     }
     let (mut low, mut high) = (0, least.max(1));
     while !in_time(high)? {
-        if high > MOST_REPLICAS {
-            return Err(SpecError::Usage(format!(
-                "more than {MOST_REPLICAS} replicas are needed within {deadline} s; give --deadline more time"
-            ))
-            .into());
-        }
         (low, high) = (high, 2 * high);
+        asked.countable(high as f64)?;
     }
     low = low.max(least.saturating_sub(1));
     while high - low > 1 {

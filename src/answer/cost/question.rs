@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::answer::Question;
 use crate::serving::Slo;
+use crate::spec::SpecError;
 
 /// A question of cost.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,27 @@ pub struct CostQuestion<'a> {
     pub api: Option<ApiPrice>,
     /// Documents to get through.
     pub job: Option<Job>,
+}
+
+/// Most accelerators of an answer.
+const MOST_ACCELERATORS: f64 = 1e6;
+
+impl CostQuestion<'_> {
+    /// Accelerators of a replica.
+    pub(super) fn accelerators(&self) -> u32 {
+        self.question.deployment.parallelism.accelerators()
+    }
+
+    /// Refuses more replicas than make sense.
+    pub(super) fn countable(&self, replicas: f64) -> Result<(), SpecError> {
+        let each = self.accelerators();
+        if replicas * f64::from(each) <= MOST_ACCELERATORS {
+            return Ok(());
+        }
+        Err(SpecError::Usage(format!(
+            "{replicas:.0} replicas of {each} accelerators are more than 1,000,000 in all; ask for less at a time"
+        )))
+    }
 }
 
 /// A load as people know theirs.

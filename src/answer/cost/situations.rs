@@ -106,11 +106,6 @@ pub(super) struct Situations {
 }
 
 impl CostQuestion<'_> {
-    /// Accelerators of a replica.
-    pub(super) fn accelerators(&self) -> u32 {
-        self.question.deployment.parallelism.accelerators()
-    }
-
     /// What an hour costs: rented, owned, electricity alone, where known. Power is the mean where it was measured.
     pub(super) fn prices(&self, mean_w: Option<f64>) -> Vec<HourlyPrice> {
         let (inputs, gpu) = (&self.question.options.cost, self.question.accelerator);

@@ -5,10 +5,10 @@ use super::super::runs::Runs;
 use super::{Capacity, HOURS_PER_MONTH, Situation, SituationKind};
 use crate::answer::Interval;
 use crate::memory::MemoryError;
-use crate::spec::{Load, SpecError};
+use crate::spec::Load;
 
-/// Most accelerators of an answer.
-const MOST_ACCELERATORS: f64 = 1e6;
+/// Fewest requests per second that are simulated.
+const LEAST_RATE: f64 = 1e-6;
 
 impl CostQuestion<'_> {
     /// Requests per second while the deployment is used, of a volume.
@@ -41,15 +41,10 @@ pub(super) fn at_your_load(
     let rate = asked.rate_of(volume, [mean.input_len as f64, mean.output_len as f64], most);
     let grows = !matches!(volume, Volume::Load(_));
     let replicas = if grows { asked.needed(rate, capacity.per_s) } else { f64::from(asked.replicas) };
-    if replicas * f64::from(asked.accelerators()) > MOST_ACCELERATORS {
-        return Err(SpecError::Usage(format!(
-            "that load takes {replicas:.0} replicas of {} accelerators, more than 1,000,000 in all; give less",
-            asked.accelerators()
-        ))
-        .into());
-    }
+    asked.countable(replicas)?;
     let each = rate / replicas;
-    let load = Load::Rate { per_s: each, burstiness: asked.burstiness() };
+    // so rare that none meets another, and time stays exact
+    let load = Load::Rate { per_s: each.max(LEAST_RATE), burstiness: asked.burstiness() };
     let run = runs.run(&runs.workload(load, asked.requests()), None, false)?;
     let mut at = asked.simulated(SituationKind::AtYourLoad, &run, replicas as u32, each.min(most), most);
     let [slow, fast] = capacity.slow_fast;
