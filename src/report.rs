@@ -12,6 +12,7 @@ mod engines;
 mod estimate;
 mod explain;
 mod gpus;
+mod html;
 mod json;
 mod logged;
 mod markdown;
@@ -21,6 +22,7 @@ mod picture;
 mod points;
 mod simulate;
 mod size;
+mod svg;
 mod sweep;
 mod table;
 mod terminal;
@@ -30,7 +32,7 @@ mod validate_samples;
 
 pub use crate::units::{bytes_gib, count, duration, number, percent, usd};
 pub use accuracy::{accuracy, accuracy_document};
-pub use board::{estimate_board, memory_board};
+pub use board::{estimate_board, memory_board, simulation_board, sweep_board};
 pub use calibrated::{Measuring, calibrated};
 pub use calibrations::{calibrated_families, calibration, calibration_list};
 pub use check::check;
@@ -43,13 +45,14 @@ pub use gpus::{gpu, gpu_list};
 pub use memory::memory;
 pub use models::{model, model_list};
 pub use picture::{
-    Axis, Bar, Board, Chart, Draw, Drawing, Headline, Mark, Picture, Point, Series, Spacing, Stack, Unit,
+    Axis, Bar, Bars, Board, Chart, Draw, Drawing, Headline, Mark, Picture, Point, Series, Spacing, Stack,
+    Unit,
 };
 pub use points::points_fitted;
 pub use simulate::simulation;
 pub use size::sized;
 pub use sweep::{SweepView, sweep};
-pub use terminal::{Terminal, drawn};
+pub use terminal::{NO_PICTURES, Terminal, drawn};
 pub use validate::validation;
 pub use validate_samples::sample_validation;
 
@@ -128,6 +131,10 @@ pub enum Format {
     Markdown,
     /// The layout of `vllm bench serve`; a table where an answer has none.
     Vllm,
+    /// One page that needs nothing else.
+    Html,
+    /// All pictures on one sheet; an empty text where an answer has none.
+    Svg,
 }
 
 impl Format {
@@ -140,6 +147,8 @@ impl Format {
             Self::Jsonl => json::render_lines(report),
             Self::Csv => csv::render(report),
             Self::Markdown => markdown::render(report),
+            Self::Html => html::page(report),
+            Self::Svg => svg::board(report).unwrap_or_default(),
             Self::Vllm => report.vllm.clone().unwrap_or_else(|| table::render(report)),
         }
     }

@@ -164,3 +164,225 @@ fn wrong_words_are_named() {
     assert!(wrong("gpus list --plot").contains("no pictures"));
     assert!(wrong("estimate llama-3.1-8b --gpu h100-sxm --plot --json").contains("--format table"));
 }
+
+/// Files that a question writes: page and sheet.
+fn written(arguments: &str) -> [String; 2] {
+    let directory = tempfile::tempdir().unwrap();
+    let [html, svg] = ["page.html", "sheet.svg"].map(|name| directory.path().join(name));
+    foretoken(arguments).arg("--export-html").arg(&html).arg("--export-svg").arg(&svg).assert().success();
+    [html, svg].map(|path| std::fs::read_to_string(path).unwrap())
+}
+
+/// The drawings of a page, each a document of its own.
+fn drawings(page: &str) -> Vec<&str> {
+    let whole = page.split("<svg").skip(1).map(|part| part.split_once("</svg>").unwrap().0);
+    whole.map(|inner| &page[page.find(inner).unwrap() - 4..][..inner.len() + 10]).collect()
+}
+
+const QUESTIONS: [&str; 9] = [
+    "estimate llama-3.1-8b --gpu h100-sxm --concurrency 32",
+    "estimate deepseek-v3 --gpu 8xh200-sxm --batch-size 64 --input-len 4000",
+    "estimate meta-llama-3.1-405b --gpu t4",
+    "estimate llama-3.1-8b --gpu h100-sxm --input-len 1 --output-len 1",
+    "estimate llama-3.1-8b --gpu h100-sxm --request-rate 5 --num-prompts 50",
+    "memory llama-3.1-70b --gpu 4xh100-sxm",
+    "sweep llama-3.1-8b,qwen3-8b --gpu h100-sxm,l40s --tp 1,2 --batch-size 1-64*4 --input-len 512,2048",
+    "sweep llama-3.1-8b,qwen3-8b,qwen3-30b-a3b --gpu h100-sxm,l40s,h200-sxm --tp 1,2,4 --batch-size 1-256*2 --input-len 512,2048",
+    "simulate llama-3.1-8b --gpu h100-sxm --request-rate 20 --num-prompts 200 --ttft 400 --tpot 20",
+];
+
+#[test]
+fn pages_and_sheets_stand_alone() {
+    for question in QUESTIONS {
+        let [page, sheet] = written(question);
+        assert!(page.len() < 300_000 && sheet.len() < 300_000, "{question}: {} {}", page.len(), sheet.len());
+        let namespace = "xmlns=\"http://www.w3.org/2000/svg\"";
+        for text in [&page, &sheet] {
+            let plain = text.replace(namespace, "").to_lowercase();
+            // a source may name a site in words; nothing may load from one or run
+            for word in
+                ["<script", "<link", "<img", "<iframe", "@import", "=\"http", "href=", "src=", "javascript:"]
+            {
+                assert!(!plain.contains(word), "{question}: {word}");
+            }
+            let mut urls = plain.match_indices("url(").map(|(at, _)| &plain[at + 4..at + 6]);
+            assert!(urls.all(|start| start == "#p"), "{question}");
+            let tags = plain.split('<').map(|part| part.split('>').next().unwrap());
+            let mut handlers =
+                tags.flat_map(|tag| tag.split("\" ")).filter(|a| a.starts_with("on") && a.contains('='));
+            assert_eq!(handlers.next(), None, "{question}");
+            assert!(text.contains("prefers-color-scheme:dark"), "both themes");
+            assert!(!text.contains("NaN") && !text.contains("inf\"") && !text.contains("{{"), "{question}");
+        }
+        assert!(page.contains("Content-Security-Policy") && page.contains("default-src 'none'"));
+        let names: Vec<String> = drawings(&page).iter().map(|d| (*d).to_owned()).collect();
+        assert!(names.len() >= 5, "{question}");
+        for text in names.iter().chain([&sheet]) {
+            let document =
+                roxmltree::Document::parse(text).unwrap_or_else(|e| panic!("{question}: {e}\n{text}"));
+            let root = document.root_element();
+            let hidden = root.attribute("aria-hidden").is_some();
+            assert!(hidden || root.attribute("aria-label").is_some_and(|l| l.len() > 5), "{question}");
+        }
+    }
+}
+
+#[test]
+fn drawings_stay_inside_their_frame() {
+    for question in QUESTIONS {
+        let [page, sheet] = written(question);
+        for text in drawings(&page).into_iter().chain([sheet.as_str()]) {
+            let document = roxmltree::Document::parse(text).unwrap();
+            let root = document.root_element();
+            let Some(view) = root.attribute("viewBox") else { continue };
+            let view: Vec<f64> = view.split(' ').map(|n| n.parse().unwrap()).collect();
+            for node in document.descendants().filter(|n| n.is_element() && n.tag_name().name() != "pattern")
+            {
+                if node.ancestors().any(|n| ["defs", "g"].contains(&n.tag_name().name())) {
+                    continue;
+                }
+                for (name, most) in [("x", view[2]), ("cx", view[2]), ("y", view[3]), ("cy", view[3])] {
+                    let Some(at) = node.attribute(name) else { continue };
+                    let at: f64 = at.parse().unwrap();
+                    assert!((-1.0..=most + 1.0).contains(&at), "{question}: {name}={at} of {most}: {node:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_question_gives_the_same_bytes() {
+    let question = "estimate qwen3-30b-a3b --gpu h200-sxm --concurrency 8 --length-ratio-min 0.8";
+    let once = || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("page.html");
+        foretoken(question)
+            .env("SOURCE_DATE_EPOCH", "1760000000")
+            .arg("--export-html")
+            .arg(&path)
+            .assert()
+            .success();
+        std::fs::read_to_string(path).unwrap()
+    };
+    assert_eq!(once(), once());
+    // a simulation says how long it took, but not in its page
+    let simulated = "simulate llama-3.1-8b --gpu h100-sxm --request-rate 20 --num-prompts 100";
+    assert_eq!(written(simulated), written(simulated));
+}
+
+#[test]
+fn an_estimate_shows_every_curve_and_number() {
+    let [page, sheet] = written("estimate llama-3.1-8b --gpu h100-sxm --concurrency 32");
+    for title in [
+        "Memory of one accelerator",
+        "TTFT against requests in flight",
+        "TPOT against requests in flight",
+        "Throughput against speed for one user",
+        "Cost of a million generated tokens",
+        "Prefill, ",
+        "One decode step, ",
+        "TTFT of one request alone",
+        "Roofline of one accelerator",
+        "KV cache full at",
+        "asked for: ",
+        "gate up proj",
+        "bf16 989 Tflop/s",
+    ] {
+        assert!(page.contains(title) && sheet.contains(title), "{title}");
+    }
+    let tables = printed("estimate llama-3.1-8b --gpu h100-sxm --concurrency 32 --json");
+    let answer: serde_json::Value = serde_json::from_str(&tables).unwrap();
+    for word in ["kernels", "engine", "model"] {
+        assert!(page.contains(answer["provenance"][word].as_str().unwrap()), "{word}");
+    }
+    for key in answer["inputs"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("<dt>{}</dt>", key.replace('_', " "))), "{key}");
+    }
+    // 11 loads with their band, and the table of them
+    let ttft = &page[page.find("TTFT against").unwrap()..page.find("TPOT against").unwrap()];
+    assert_eq!(ttft.matches("class=\"band f0\"").count(), 2, "wide and narrow");
+    assert_eq!(ttft.matches("<tr>").count(), 12);
+}
+
+#[test]
+fn names_from_files_cannot_act() {
+    let directory = tempfile::tempdir().unwrap();
+    let shown = printed("models show llama-3.1-8b --format json");
+    assert!(!shown.is_empty());
+    let config = include_str!("fixtures/configs/Qwen__Qwen2.5-3B.json");
+    let evil = "x\"><script>alert(1)</script>&{{title}}";
+    let home = directory.path().join(evil.replace('/', "_"));
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join("config.json"), config).unwrap();
+    let paths = ["page.html", "sheet.svg"].map(|name| directory.path().join(name));
+    let mut command = Command::cargo_bin("foretoken").unwrap();
+    command.env_clear().arg("estimate").arg(&home).args(["--gpu", "h100-sxm"]);
+    command.arg("--export-html").arg(&paths[0]).arg("--export-svg").arg(&paths[1]).assert().success();
+    for path in paths {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(!text.contains("<script"), "{text}");
+        assert!(text.contains("&lt;script&gt;"), "the name is there, harmless");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_written_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    for flag in ["--export-html", "--export-svg"] {
+        for path in [directory.path().to_path_buf(), directory.path().join("none/page.html")] {
+            let mut command = foretoken("estimate llama-3.1-8b --gpu h100-sxm");
+            let output = command.arg(flag).arg(&path).assert().code(1).get_output().stderr.clone();
+            let message = String::from_utf8(output).unwrap();
+            assert!(
+                message.contains(path.to_str().unwrap()) && message.contains("cannot be written"),
+                "{message}"
+            );
+        }
+    }
+    let mut command = foretoken("gpus list");
+    command.arg("--export-svg").arg(directory.path().join("a.svg")).assert().code(2);
+    // a page of tables alone is one
+    let path = directory.path().join("gpus.html");
+    foretoken("gpus list").arg("--export-html").arg(&path).assert().success();
+    assert!(std::fs::read_to_string(path).unwrap().contains("h100-sxm"));
+}
+
+/// Contrast by WCAG 2.1 of two colours `#rrggbb`.
+fn contrast(a: &str, b: &str) -> f64 {
+    let luminance = |colour: &str| -> f64 {
+        let full = if colour.len() == 4 {
+            colour.chars().skip(1).flat_map(|c| [c, c]).collect()
+        } else {
+            colour[1..].to_owned()
+        };
+        let channel = |i: usize| {
+            let v = f64::from(u8::from_str_radix(&full[i..i + 2], 16).unwrap()) / 255.0;
+            if v <= 0.03928 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
+    };
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
+
+#[test]
+fn colours_can_be_read() {
+    let css = include_str!("../src/report/svg/chart.css");
+    let (light, rest) = css.split_once("@media").unwrap();
+    let dark = rest.split_once("}}").unwrap().0;
+    for theme in [light, dark] {
+        let of = |name: &str| {
+            let (_, rest) = theme.split_once(&format!("--{name}:")).unwrap_or_else(|| panic!("{name}"));
+            rest.split([';', '}']).next().unwrap().to_owned()
+        };
+        for (front, back) in
+            [("ink", "paper"), ("muted", "paper"), ("ink", "card"), ("muted", "card"), ("warn-ink", "warn")]
+        {
+            assert!(contrast(&of(front), &of(back)) >= 4.5, "{front} on {back}");
+        }
+        for i in 0..6 {
+            assert!(contrast(&of(&format!("s{i}")), &of("paper")) >= 4.5, "s{i}");
+        }
+    }
+}

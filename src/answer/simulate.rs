@@ -140,6 +140,20 @@ impl Latencies {
     }
 }
 
+/// Times with the share of the requests that is done within them, ascending.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Distributions {
+    /// Of the first token, in seconds.
+    pub ttft_s: Vec<[f64; 2]>,
+    /// Of an output token.
+    pub tpot_s: Vec<[f64; 2]>,
+    /// Of the last token.
+    pub e2e_s: Vec<[f64; 2]>,
+}
+
+/// Steps of a distribution: finer than a picture shows.
+const STEPS: usize = 160;
+
 /// Rates over the whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rates {
@@ -233,6 +247,9 @@ pub struct Simulation {
     pub wall_s: f64,
     /// Latencies.
     pub latency: Latencies,
+    /// Distributions, for pictures.
+    #[serde(skip)]
+    pub distributions: Distributions,
     /// 80 % intervals of the means.
     pub intervals: Intervals,
     /// Rates.
@@ -323,6 +340,11 @@ pub fn simulate(
         output_tokens: metrics.output_tokens,
         duration_s: metrics.last,
         intervals,
+        distributions: Distributions {
+            ttft_s: metrics.ttft.distribution(STEPS),
+            tpot_s: metrics.tpot.distribution(STEPS),
+            e2e_s: metrics.e2e.distribution(STEPS),
+        },
         latency,
         throughput: rates(outcome, gpus),
         goodput: demand.slo.is_given().then(|| demand.goodput(outcome, gpus, highest)),

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::CliError;
-use crate::report::{self, Format, Report, Terminal};
+use crate::report::{self, Format, Picture, Report, Terminal};
 use crate::spec::SpecError;
 
 /// Formats on stdout.
@@ -52,6 +52,12 @@ pub(super) struct Output {
     /// Write the answer as Markdown to a file too.
     #[arg(long, global = true, help_heading = "Output", value_name = "FILE")]
     export_md: Option<PathBuf>,
+    /// Write the answer as one page with its pictures, which needs no network.
+    #[arg(long, global = true, help_heading = "Output", value_name = "FILE")]
+    export_html: Option<PathBuf>,
+    /// Write the pictures of the answer as one sheet.
+    #[arg(long, global = true, help_heading = "Output", value_name = "FILE")]
+    export_svg: Option<PathBuf>,
     /// Draw the answer too: all its pictures, or those named (the words stand in the error for a wrong one); `ascii` for
     /// plain characters.
     #[arg(long, global = true, help_heading = "Output", value_name = "PICTURES", num_args = 0..=1, require_equals = true, default_missing_value = "all", value_delimiter = ',')]
@@ -61,7 +67,7 @@ pub(super) struct Output {
 impl Output {
     /// True when pictures are asked for, which take calculations of their own.
     pub(super) fn draws(&self) -> bool {
-        !self.plot.is_empty()
+        !self.plot.is_empty() || self.export_html.is_some() || self.export_svg.is_some()
     }
 
     /// The pictures for a terminal, as text.
@@ -89,10 +95,15 @@ impl Output {
 
     /// Prints a report and writes the exports.
     pub(super) fn print(&self, report: &Report) -> Result<(), CliError> {
+        if self.export_svg.is_some() && report.board.pictures.iter().all(Picture::is_empty) {
+            return Err(SpecError::Usage(format!("--export-svg: {}", report::NO_PICTURES)).into());
+        }
         for (path, format) in [
             (&self.export_json, Format::Json),
             (&self.export_csv, Format::Csv),
             (&self.export_md, Format::Markdown),
+            (&self.export_html, Format::Html),
+            (&self.export_svg, Format::Svg),
         ] {
             if let Some(path) = path {
                 std::fs::write(path, format.render(report)).map_err(|e| {

@@ -102,7 +102,11 @@ pub(super) fn run(arguments: &SimulateArgs, context: &Context) -> Result<(), Cli
         search: split.find_split.then_some(arguments.replicas.saturating_add(*replicas)),
     });
     let answer = simulate(&question, &demand, second.as_ref())?;
-    context.output.print(&report::simulation(&answer))?;
+    let mut report = report::simulation(&answer);
+    if context.output.draws() {
+        report.board = report::simulation_board(&answer);
+    }
+    context.output.print(&report)?;
     match &answer.goodput {
         Some(goodput) if arguments.check && !goodput.held => {
             Err(CliError::No("the limits are not kept by enough requests".into()))

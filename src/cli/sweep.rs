@@ -148,7 +148,11 @@ pub(super) fn run(arguments: &SweepArgs, context: &Context) -> Result<(), CliErr
         only_pareto: arguments.pareto == Some(Pareto::Only),
         left_out: arguments.list_left_out,
     };
-    context.output.print(&report::sweep(&answer, view))
+    let mut report = report::sweep(&answer, view);
+    if context.output.draws() {
+        report.board = report::sweep_board(&answer);
+    }
+    context.output.print(&report)
 }
 
 fn too_large(size: u128, most: u128, axes: &[(&str, usize)]) -> SpecError {

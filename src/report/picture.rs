@@ -5,6 +5,8 @@ pub(super) mod axis;
 /// What an answer shows at a glance and draws.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Board {
+    /// Title of a page, where the first line of the report's heading is none.
+    pub title: String,
     /// The numbers that people came for.
     pub headline: Vec<Headline>,
     /// Pictures, the most asked for first.
@@ -36,6 +38,8 @@ pub struct Picture {
     pub key: &'static str,
     /// The tables of the answer show it already.
     pub printed: bool,
+    /// It takes the whole width of a page.
+    pub wide: bool,
     /// Title.
     pub title: String,
     /// What the marks mean, in a line; empty for nothing.
@@ -50,7 +54,7 @@ pub enum Drawing {
     /// Parts of a whole, one bar to scale.
     Stack(Stack),
     /// Lengths beside each other.
-    Bars(Vec<Bar>),
+    Bars(Bars),
     /// Curves and points over two axes.
     Chart(Chart),
 }
@@ -64,6 +68,15 @@ pub struct Stack {
     pub whole_text: String,
     /// Parts in their order.
     pub parts: Vec<Bar>,
+}
+
+/// Lengths beside each other.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Bars {
+    /// In their order.
+    pub bars: Vec<Bar>,
+    /// What a bar of the whole width stands for; the longest one where it is 0.
+    pub full: f64,
 }
 
 /// A part or a length.
@@ -143,6 +156,8 @@ pub struct Series {
 pub enum Draw {
     /// Joined, a mark at each.
     Line,
+    /// Joined, with a few marks: too many points for one each.
+    Curve,
     /// Joined, without marks: a limit that nothing passes, or a reference.
     Limit,
     /// Marks alone, named by letters or labels.
@@ -185,6 +200,13 @@ pub struct Mark {
     pub text: String,
 }
 
+impl Picture {
+    /// A picture without a note, as wide as others.
+    pub fn new(key: &'static str, title: impl Into<String>, drawing: Drawing) -> Self {
+        Self { key, title: title.into(), note: String::new(), printed: false, wide: false, drawing }
+    }
+}
+
 impl Axis {
     /// An axis.
     pub fn new(label: impl Into<String>, spacing: Spacing, unit: Unit) -> Self {
@@ -217,7 +239,7 @@ impl Picture {
     pub fn is_empty(&self) -> bool {
         match &self.drawing {
             Drawing::Stack(stack) => stack.parts.is_empty() || stack.whole <= 0.0,
-            Drawing::Bars(bars) => !bars.iter().any(|b| b.value > 0.0),
+            Drawing::Bars(bars) => !bars.bars.iter().any(|b| b.value > 0.0),
             Drawing::Chart(chart) => chart.is_empty(),
         }
     }

@@ -78,7 +78,7 @@ fn warnings(answer: &Sweep, view: SweepView) -> Vec<String> {
 }
 
 /// Words of the axes: those that differ are columns, the others stand above.
-struct Columns {
+pub(super) struct Columns {
     /// Of deployments and of workloads: which differ.
     layout: Vec<usize>,
     workload: Vec<usize>,
@@ -89,7 +89,7 @@ const LAYOUT: [&str; 6] = ["model", "GPU", "engine", "weights", "KV cache", "lay
 const WORKLOAD: [&str; 4] = ["prefix", "in", "out", "load"];
 
 impl Columns {
-    fn of(answer: &Sweep) -> Self {
+    pub(super) fn of(answer: &Sweep) -> Self {
         let layouts: Vec<[String; 6]> = answer.layouts.iter().map(layout_words).collect();
         let workloads: Vec<[String; 4]> = answer.workloads.iter().map(workload_words).collect();
         let (layout, workload) = (varying(&layouts), varying(&workloads));
@@ -114,9 +114,15 @@ impl Columns {
         layout.chain(self.workload.iter().map(|i| WORKLOAD[*i])).collect()
     }
 
-    fn cells(&self, layout: &Layout, workload: Option<&Workload>) -> Vec<String> {
+    /// What tells a deployment from others.
+    pub(super) fn layout_cells(&self, layout: &Layout) -> Vec<String> {
         let words = layout_words(layout);
-        let mut cells: Vec<String> = self.layout.iter().map(|i| words[*i].clone()).collect();
+        self.layout.iter().map(|i| words[*i].clone()).collect()
+    }
+
+    /// What tells a point from others.
+    pub(super) fn cells(&self, layout: &Layout, workload: Option<&Workload>) -> Vec<String> {
+        let mut cells = self.layout_cells(layout);
         let words = workload.map(workload_words);
         cells.extend(self.workload.iter().map(|i| words.as_ref().map_or("all".into(), |w| w[*i].clone())));
         cells
@@ -211,11 +217,13 @@ fn left_out(answer: &Sweep, columns: &Columns) -> Section {
     section
 }
 
+/// `2 × tp2`.
+pub(super) fn fleet(f: &crate::answer::Fleet) -> String {
+    if f.replicas > 1 { format!("{} × {}", f.replicas, f.layout) } else { f.layout.clone() }
+}
+
 /// `h200-sxm: 2 × tp2 beats tp4 above 48 in flight`.
 fn crossover(c: &Crossover) -> String {
-    let fleet = |f: &crate::answer::Fleet| {
-        if f.replicas > 1 { format!("{} × {}", f.replicas, f.layout) } else { f.layout.clone() }
-    };
     let load = if c.load == "batch_size" { "requests in a batch" } else { "requests in flight" };
     format!(
         "{}× {}: {} beats {} above {} {load} ({}, {}, {} weights, {} in, {} out)",

@@ -30,7 +30,7 @@ pub fn drawn(board: &Board, words: &[String], terminal: Terminal) -> Result<Vec<
     let mut known: Vec<&str> = board.pictures.iter().filter(|p| !p.is_empty()).map(|p| p.key).collect();
     known.dedup();
     if known.is_empty() {
-        return Err("this answer has no pictures; estimate and memory have".into());
+        return Err(NO_PICTURES.into());
     }
     if let Some(wrong) = words.iter().find(|w| *w != ALL && !known.contains(&w.as_str())) {
         return Err(format!(
@@ -42,6 +42,9 @@ pub fn drawn(board: &Board, words: &[String], terminal: Terminal) -> Result<Vec<
     let chosen = |p: &&Picture| (all && !p.printed) || words.iter().any(|w| w == p.key);
     Ok(board.pictures.iter().filter(|p| !p.is_empty()).filter(chosen).map(|p| picture(p, terminal)).collect())
 }
+
+/// What to say where there is nothing to draw.
+pub const NO_PICTURES: &str = "this answer has no pictures; estimate, memory, simulate and sweep have";
 
 /// The word for all pictures.
 const ALL: &str = "all";

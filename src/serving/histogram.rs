@@ -143,6 +143,25 @@ impl LogHistogram {
         self.most
     }
 
+    /// Values with the share of all that is not larger, ascending, in at most about `most` steps; the last share is 1.
+    #[must_use]
+    pub fn distribution(&self, most: usize) -> Vec<[f64; 2]> {
+        if self.count == 0 {
+            return vec![];
+        }
+        let mut points = vec![[self.least, 0.0]];
+        let (mut below, least_step) = (0, 1.0 / most.max(1) as f64);
+        for (index, count) in self.counts.iter().enumerate().filter(|(_, c)| **c > 0) {
+            below += count;
+            let share = below as f64 / self.count as f64;
+            let last = points.last().map_or(0.0, |p| p[1]);
+            if below == self.count || share - last >= least_step {
+                points.push([edge(index + 1).clamp(self.least, self.most), share]);
+            }
+        }
+        points
+    }
+
     /// Mean and the usual percentiles.
     #[must_use]
     pub fn summary(&self) -> Summary {

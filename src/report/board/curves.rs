@@ -1,6 +1,5 @@
 //! Curves around an estimate.
 
-use super::picture;
 use crate::answer::{CurvePoint, Curves, Interval, LimitedBy, LoadKind, LoadLimit, Pictured};
 use crate::report::cost::price;
 use crate::report::picture::{Axis, Chart, Draw, Drawing, Mark, Picture, Point, Series, Spacing, Unit};
@@ -62,7 +61,7 @@ pub(super) fn latency(answer: &Pictured) -> Vec<Picture> {
     let curves = &answer.curves;
     let chart = |title: &str, value: fn(&CurvePoint) -> (f64, Option<Interval>)| Picture {
         note: band(answer).into(),
-        ..picture(
+        ..Picture::new(
             "latency",
             format!("{title} against {}", load_words(curves)),
             Drawing::Chart(Chart {
@@ -100,7 +99,7 @@ pub(super) fn frontier(answer: &Pictured) -> Picture {
     };
     Picture {
         note: format!("Numbers beside the points: {}.", load_words(curves)),
-        ..picture("frontier", "Throughput against speed for one user", Drawing::Chart(chart))
+        ..Picture::new("frontier", "Throughput against speed for one user", Drawing::Chart(chart))
     }
 }
 
@@ -109,7 +108,7 @@ pub(super) fn length(answer: &Pictured) -> Vec<Picture> {
     let points = &answer.curves.length;
     let chart = |title: &str, value: fn(&CurvePoint) -> (f64, Option<Interval>)| Picture {
         note: format!("{} Nothing else runs.", band(answer)),
-        ..picture(
+        ..Picture::new(
             "length",
             format!("{title} of one request alone against its prompt"),
             Drawing::Chart(Chart {
@@ -134,7 +133,7 @@ pub(super) fn cost(answer: &Pictured) -> Option<Picture> {
     let value = |p: &CurvePoint| (p.usd_per_million_output_tokens.unwrap_or(0.0), None);
     Some(Picture {
         note: format!("{}.", price(&cost.price)),
-        ..picture(
+        ..Picture::new(
             "cost",
             format!("Cost of a million generated tokens against {}", load_words(curves)),
             Drawing::Chart(Chart {

@@ -1,9 +1,9 @@
 //! An estimate in pictures.
 
 use super::memory::stack;
-use super::{curves, picture, roofline};
-use crate::answer::{Estimate, Interval, Pictured};
-use crate::report::picture::{Bar, Board, Drawing, Headline, Picture};
+use super::{curves, roofline, time};
+use crate::answer::{Estimate, Pictured};
+use crate::report::picture::{Bar, Bars, Board, Drawing, Headline, Picture};
 use crate::report::{count, duration, number, percent, usd};
 use crate::time::Line;
 
@@ -17,24 +17,21 @@ pub fn estimate_board(answer: &Pictured) -> Board {
     let mut pictures = vec![stack(&estimate.memory)];
     pictures.extend(curves::latency(answer));
     pictures.push(curves::frontier(answer));
-    pictures.extend([
-        breakdown("Prefill", &estimate.breakdown.prefill),
-        breakdown("One decode step", &estimate.breakdown.decode),
-        roofline::picture(&answer.roofline),
-    ]);
-    pictures.extend(curves::length(answer));
     pictures.extend(curves::cost(answer));
-    Board { headline: headline(estimate), pictures }
+    pictures.push(breakdown("Prefill", &estimate.breakdown.prefill));
+    pictures.push(breakdown("One decode step", &estimate.breakdown.decode));
+    pictures.extend(curves::length(answer));
+    pictures.push(roofline::picture(&answer.roofline));
+    Board { title: String::new(), headline: headline(estimate), pictures }
 }
 
 fn headline(answer: &Estimate) -> Vec<Headline> {
-    let between = |i: &Interval| format!("80 %: {} – {}", duration(i.low), duration(i.high));
     let (l, t, m) = (&answer.latency, &answer.throughput, &answer.memory);
-    let mut all = vec![Headline::new("TTFT", duration(l.ttft_s), between(&answer.intervals.ttft_s))];
+    let mut all = vec![time("TTFT", l.ttft_s, &answer.intervals.ttft_s)];
     if answer.inputs.output_len > 1 {
-        all.push(Headline::new("TPOT", duration(l.tpot_s), between(&answer.intervals.tpot_s)));
+        all.push(time("TPOT", l.tpot_s, &answer.intervals.tpot_s));
     }
-    all.push(Headline::new("E2E", duration(l.e2e_s), between(&answer.intervals.e2e_s)));
+    all.push(time("E2E", l.e2e_s, &answer.intervals.e2e_s));
     all.push(Headline::new(
         "Output, all users",
         format!("{} tokens/s", number(t.output_tokens_per_s)),
@@ -50,24 +47,21 @@ fn headline(answer: &Estimate) -> Vec<Headline> {
     }
     all.push(memory_headline(m.fits, m.kv_cache_tokens));
     if let Some(cost) = &answer.cost {
-        all.push(Headline::new(
-            "Cost, million tokens out",
-            usd(cost.usd_per_million_output_tokens),
-            format!(
-                "{} in; at {} per GPU-hour",
-                usd(cost.usd_per_million_input_tokens),
-                usd(cost.price.usd_per_gpu_hour)
-            ),
-        ));
+        let hour = format!("at {} per GPU-hour", usd(cost.price.usd_per_gpu_hour));
+        let (input, output) = (cost.usd_per_million_input_tokens, cost.usd_per_million_output_tokens);
+        all.push(match answer.inputs.output_len {
+            0 | 1 => Headline::new("Cost, million tokens in", usd(input), hour),
+            _ => Headline::new("Cost, million tokens out", usd(output), format!("{} in; {hour}", usd(input))),
+        });
     }
     let u = &answer.utilization;
     let decode = if answer.inputs.output_len > 1 {
-        format!("decode MBU {} ({}-bound)", percent(u.decode_mbu), u.decode_bottleneck)
+        format!("; decode MBU {}, {}-bound", percent(u.decode_mbu), u.decode_bottleneck)
     } else {
         String::new()
     };
-    let prefill = format!("{} ({}-bound)", percent(u.prefill_mfu), u.prefill_bottleneck);
-    all.push(Headline::new("Prefill MFU", prefill, decode));
+    let note = format!("{}-bound{decode}", u.prefill_bottleneck);
+    all.push(Headline::new("Prefill MFU", percent(u.prefill_mfu), note));
     all
 }
 
@@ -97,6 +91,10 @@ fn breakdown(title: &str, lines: &[Line]) -> Picture {
     }
     Picture {
         note: "The last word says what an operator waits for most.".into(),
-        ..picture("breakdown", format!("{title}, {}", duration(total)), Drawing::Bars(bars))
+        ..Picture::new(
+            "breakdown",
+            format!("{title}, {}", duration(total)),
+            Drawing::Bars(Bars { bars, full: 0.0 }),
+        )
     }
 }

@@ -1,11 +1,10 @@
 //! Memory in pictures.
 
 use super::estimate::memory_headline;
-use super::picture;
 use crate::answer::MemoryCurve;
 use crate::memory::MemoryReport;
 use crate::report::picture::{
-    Axis, Bar, Board, Chart, Draw, Drawing, Headline, Picture, Point, Series, Spacing, Stack, Unit,
+    Axis, Bar, Bars, Board, Chart, Draw, Drawing, Headline, Picture, Point, Series, Spacing, Stack, Unit,
 };
 use crate::report::{bytes_gib, count, percent};
 
@@ -34,6 +33,7 @@ pub fn memory_board(answer: &MemoryReport, curve: &[MemoryCurve]) -> Board {
         Headline::new("Longest context", format!("{} tokens", count(answer.max_context_tokens as f64)), ""),
     ];
     Board {
+        title: String::new(),
         headline,
         pictures: vec![Picture { printed: true, ..stack(answer) }, requests(answer, curve), levers(answer)],
     }
@@ -70,7 +70,8 @@ pub(super) fn stack(answer: &MemoryReport) -> Picture {
     };
     Picture {
         note,
-        ..picture(
+        wide: true,
+        ..Picture::new(
             "memory",
             format!("Memory of one accelerator, {}", bytes_gib(capacity)),
             Drawing::Stack(stack),
@@ -94,7 +95,7 @@ fn requests(answer: &MemoryReport, curve: &[MemoryCurve]) -> Picture {
             "What the KV pool holds to the end; the engine runs at most {} at once (max-num-seqs).",
             count(f64::from(answer.settings.max_num_seqs))
         ),
-        ..picture("requests", "Requests that the KV pool holds, by their length", Drawing::Chart(chart))
+        ..Picture::new("requests", "Requests that the KV pool holds, by their length", Drawing::Chart(chart))
     }
 }
 
@@ -107,5 +108,9 @@ fn levers(answer: &MemoryReport) -> Picture {
         kind: if lever.fits_after { "fits".into() } else { "does not fit".into() },
     });
     let title = if answer.fits { "What would make more room" } else { "What would make it fit, or help" };
-    picture("levers", format!("{title}, per GPU"), Drawing::Bars(bars.collect()))
+    Picture::new(
+        "levers",
+        format!("{title}, per GPU"),
+        Drawing::Bars(Bars { bars: bars.collect(), full: 0.0 }),
+    )
 }

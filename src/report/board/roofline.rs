@@ -1,6 +1,5 @@
 //! Operators under the limits of the accelerator.
 
-use super::picture as described;
 use crate::answer::{Roofline, RooflinePoint};
 use crate::report::number;
 use crate::report::picture::{Axis, Chart, Draw, Drawing, Picture, Point, Series, Spacing, Unit};
@@ -40,10 +39,11 @@ pub(super) fn picture(roofline: &Roofline) -> Picture {
         marks: vec![],
     };
     Picture {
+        wide: true,
         note: "Each operator by what it computes for a byte and how fast its kernels do; nothing lasts above the lines. \
                Copies and collectives compute nothing and have no place."
             .into(),
-        ..described("roofline", "Roofline of one accelerator", Drawing::Chart(chart))
+        ..Picture::new("roofline", "Roofline of one accelerator", Drawing::Chart(chart))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::canvas::{Ink, inked};
 use super::{Terminal, cut, plain, width};
-use crate::report::picture::{Bar, Stack};
+use crate::report::picture::{Bar, Bars, Stack};
 
 /// Marks of the parts, told apart without colour; ASCII ones beside.
 pub(in crate::report) const PARTS: [char; 6] = ['█', '▓', '▒', '▚', '░', '▞'];
@@ -48,9 +48,10 @@ pub(super) fn stack(stack: &Stack, terminal: Terminal) -> Vec<String> {
     for (i, part) in stack.parts.iter().enumerate() {
         let mark = inked(&mark(i).to_string(), Ink::Series(i), terminal.colour);
         let name = plain(&part.name, terminal);
-        let share = 100.0 * part.value / stack.whole;
-        lines
-            .push(format!(" {mark} {name:<longest$}  {:>widest$}  {share:>3.0} %  {}", part.text, part.kind));
+        let share = part.value / stack.whole;
+        let share = if share < 10.0 { format!("{:.0} %", 100.0 * share) } else { format!("{share:.0} ×") };
+        let share = plain(&share, terminal);
+        lines.push(format!(" {mark} {name:<longest$}  {:>widest$}  {share:>5}  {}", part.text, part.kind));
     }
     lines
 }
@@ -59,8 +60,8 @@ pub(super) fn stack(stack: &Stack, terminal: Terminal) -> Vec<String> {
 const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
 /// Lengths beneath each other, the longest as long as there is room.
-pub(super) fn bars(bars: &[Bar], terminal: Terminal) -> Vec<String> {
-    let most = bars.iter().map(|b| b.value).fold(0.0, f64::max);
+pub(super) fn bars(Bars { bars, full }: &Bars, terminal: Terminal) -> Vec<String> {
+    let most = bars.iter().map(|b| b.value).fold(*full, f64::max);
     let longest = bars.iter().map(|b| width(&b.name)).max().unwrap_or(0).min(2 * terminal.width / 5);
     let texts = bars.iter().map(|b| width(&b.text)).max().unwrap_or(0);
     let kinds = bars.iter().map(|b| width(&b.kind)).max().unwrap_or(0);

@@ -93,7 +93,7 @@ fn key(chart: &Chart, letters: &[String], terminal: Terminal) -> Vec<String> {
     let mut words = vec![];
     for (i, series) in chart.series.iter().enumerate().filter(|(_, s)| !s.name.is_empty()) {
         match series.draw {
-            Draw::Line => words.push(format!("{} {}", mark_of(i, terminal.ascii), series.name)),
+            Draw::Line | Draw::Curve => words.push(format!("{} {}", mark_of(i, terminal.ascii), series.name)),
             Draw::Asked => words.push(format!("{} {}", asked(terminal), series.name)),
             Draw::Cloud => words.push(format!("{} {}", cloud(terminal), series.name)),
             Draw::Named => {
@@ -145,19 +145,22 @@ impl Plot {
         for (_, points) in &places {
             self.band(points);
         }
-        for mark in &chart.marks {
-            self.mark(mark.at, &plain(&mark.text, self.terminal));
+        for (row, mark) in chart.marks.iter().enumerate() {
+            self.mark(mark.at, row, &plain(&mark.text, self.terminal));
         }
         for (i, (series, points)) in places.iter().enumerate() {
             let ink = if series.draw == Draw::Limit { Ink::Plain } else { Ink::Series(i) };
-            if matches!(series.draw, Draw::Line | Draw::Limit) {
+            if matches!(series.draw, Draw::Line | Draw::Curve | Draw::Limit) {
                 for pair in points.windows(2) {
                     self.canvas.line(self.at(pair[0].x, pair[0].y), self.at(pair[1].x, pair[1].y), ink);
                 }
             }
         }
         for (i, (series, points)) in places.iter().enumerate() {
-            for point in points.iter().rev() {
+            // of a curve of many points a few have marks, those of another elsewhere
+            let step = if series.draw == Draw::Curve { points.len().div_ceil(6).max(1) } else { 1 };
+            let skip = if step > 1 { (step / 2 + i) % step } else { 0 };
+            for point in points.iter().skip(skip).step_by(step).rev() {
                 self.point(chart, i, series, point);
             }
         }
@@ -195,7 +198,7 @@ impl Plot {
     }
 
     /// A line from the top to the bottom with its words beside the upper end.
-    fn mark(&mut self, at: f64, text: &str) {
+    fn mark(&mut self, at: f64, row: usize, text: &str) {
         if !self.x.holds(at) {
             return;
         }
@@ -206,14 +209,14 @@ impl Plot {
         }
         let cells = width(text);
         let start = if column > cells + 1 { column - cells - 1 } else { column + 2 };
-        self.canvas.write([start, 0], text, Ink::Faint);
+        self.canvas.write([start, row % ROWS], text, Ink::Faint);
     }
 
     fn point(&mut self, chart: &Chart, i: usize, series: &Series, point: &Point) {
         let Some(cell) = self.canvas.cell(self.at(point.x, point.y)) else { return };
         let character = match series.draw {
             Draw::Limit => return,
-            Draw::Line => mark_of(i, self.terminal.ascii),
+            Draw::Line | Draw::Curve => mark_of(i, self.terminal.ascii),
             Draw::Cloud => cloud(self.terminal),
             Draw::Asked => asked(self.terminal),
             Draw::Named => match self.letters.iter().position(|name| *name == point.name) {
