@@ -10,5 +10,6 @@ fn recorded_sessions() {
         // ages of prices are counted to this day, 2026-11-21
         .env("SOURCE_DATE_EPOCH", "1795219200")
         .case("tests/cli/*.md")
+        .case("docs/cookbook.md")
         .case("README.md");
 }

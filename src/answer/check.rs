@@ -128,6 +128,9 @@ pub struct Check {
 /// Causes that are named at most.
 const NAMED: usize = 8;
 
+/// Likelihood from which a cause is named although it leaves a number outside its interval.
+const LEAST: f64 = 0.02;
+
 /// Causes that are named where none explains the numbers.
 const NEAREST: usize = 3;
 
@@ -272,8 +275,9 @@ fn causes(
     }
     let named: f64 = found.iter().map(|c| c.likelihood).sum();
     found.sort_by(|a, b| b.likelihood.total_cmp(&a.likelihood));
-    if found.iter().any(|c| c.explains) {
-        found.retain(|c| c.explains);
+    let counts = |c: &Cause| c.explains || c.likelihood >= LEAST;
+    if found.iter().any(counts) {
+        found.retain(counts);
         found.truncate(NAMED);
     } else {
         let gap = |c: &Cause| match (measured.get(measure), c.predicted.get(measure)) {

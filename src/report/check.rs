@@ -82,7 +82,7 @@ fn numbers(judged: &[Judged]) -> Section {
 }
 
 fn causes(answer: &Check) -> Section {
-    let explains = answer.causes.iter().any(|c| c.explains);
+    let explains = answer.causes.iter().any(|c| c.explains || c.likelihood > 0.5);
     let title = if explains {
         "What would explain it, the likeliest first"
     } else {
@@ -91,7 +91,7 @@ fn causes(answer: &Check) -> Section {
     let mut header = vec!["", "likelihood", "cause"];
     let then: Vec<String> = answer.metrics.iter().map(|j| format!("{} then", j.metric.name())).collect();
     header.extend(then.iter().map(String::as_str));
-    header.push("measured / then");
+    header.extend(["measured / then", "within all intervals"]);
     let mut section = Section::new(title, &header);
     for (i, cause) in answer.causes.iter().enumerate() {
         let mut row = vec![(i + 1).to_string(), percent(cause.likelihood), cause.cause.clone()];
@@ -100,6 +100,7 @@ fn causes(answer: &Check) -> Section {
         let left =
             answer.metrics.iter().find(|j| j.metric == answer.metric).and_then(|j| Some(j.measured / of(j)?));
         row.push(left.map_or_else(String::new, number));
+        row.push(if cause.explains { "yes" } else { "no" }.into());
         section.row(row);
     }
     section
