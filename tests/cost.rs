@@ -93,6 +93,12 @@ fn dollars_are_hours_times_price() {
             let [gpus, rate, out] =
                 ["/num_gpus", "/requests_per_s", "/output_tokens_per_s"].map(|p| number(s, p));
             assert!(close(number(c, "/usd_per_hour"), gpus * 2.5));
+            let kind = s["situation"].as_str().unwrap();
+            if kind.starts_with("at_") {
+                // Little's law, and limits that nine in ten requests keep
+                assert!(number(s, "/mean_in_flight") > rate * number(s, "/ttft_s"));
+                assert!(number(s, "/tpot_p90_s") < 0.031 && number(s, "/ttft_p90_s") < 0.51, "{s}");
+            }
             // what all requests of a used hour pay is what the hour costs with the unused ones
             assert!(close(number(c, "/usd_per_request") * rate * 3600.0, gpus * 2.5 / duty));
             assert!(close(number(c, "/usd_per_month"), gpus * 2.5 * 730.5));

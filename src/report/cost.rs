@@ -83,23 +83,30 @@ pub(super) fn name(kind: SituationKind) -> &'static str {
 }
 
 fn load(answer: &CostAnswer, s: &Situation) -> String {
-    let open = answer.inputs.request_rate_per_s.is_some();
-    match (s.situation, s.concurrency) {
-        (SituationKind::AsAsked, Some(n)) if answer.inputs.batch_size.is_some() => {
-            format!("batch {}", count(n as f64))
-        }
-        (SituationKind::AsAsked | SituationKind::Saturated, Some(n)) => {
-            format!("{} in flight", count(n as f64))
-        }
-        (SituationKind::AsAsked, None) if open => "open loop".into(),
-        _ => "open loop".into(),
+    if s.situation == SituationKind::AsAsked && answer.inputs.batch_size.is_some() {
+        return format!("batch {}", count(s.mean_in_flight));
     }
+    let n = s.mean_in_flight;
+    let n = if s.concurrency.is_some() || n >= 10.0 { count(n) } else { number(n) };
+    format!("{n} in flight")
 }
 
 fn situations(answer: &CostAnswer) -> Section {
-    let header =
-        ["", "load", "GPUs", "requests/s", "tokens/s out", "of capacity", "TTFT", "TPOT", "J/token out"];
+    let header = [
+        "",
+        "load",
+        "GPUs",
+        "requests/s",
+        "tokens/s out",
+        "of capacity",
+        "TTFT",
+        "P90",
+        "TPOT",
+        "P90",
+        "J/token out",
+    ];
     let mut section = Section::new("", &header);
+    let tail = |value: Option<f64>| value.map_or_else(String::new, duration);
     for s in &answer.situations {
         let kept = if s.held == Some(false) { " (limits not kept)" } else { "" };
         section.row([
@@ -110,7 +117,9 @@ fn situations(answer: &CostAnswer) -> Section {
             number(s.output_tokens_per_s),
             percent(s.load),
             duration(s.ttft_s),
+            tail(s.ttft_p90_s),
             duration(s.tpot_s),
+            tail(s.tpot_p90_s),
             s.energy.as_ref().map_or_else(String::new, |e| number(e.joules_per_output_token)),
         ]);
     }

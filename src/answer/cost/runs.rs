@@ -114,9 +114,10 @@ impl<'a> Runs<'a> {
     }
 
     /// (m₂ − m₁)/(T₂ − T₁) of runs of m₁ = 2n and m₂ = 5n requests.
-    fn marginal(&self, n: u32, workload: impl Fn(u64) -> Workload) -> Result<Saturated, MemoryError> {
+    fn marginal(&self, n: u32, workload: impl Fn(u64) -> Workload + Sync) -> Result<Saturated, MemoryError> {
         let count = u64::from(n);
-        let [short, long] = [2 * count, 5 * count].map(|m| self.run(&workload(m), None, false));
+        let run = |m: u64| self.run(&workload(m), None, false);
+        let (short, long) = rayon::join(|| run(2 * count), || run(5 * count));
         let (short, long) = (short?, long?);
         let more = long.completed_requests.saturating_sub(short.completed_requests) as f64;
         let time = long.duration_s - short.duration_s;

@@ -47,6 +47,8 @@ pub struct Situation {
     pub concurrency: Option<u64>,
     /// Requests that end per second.
     pub requests_per_s: f64,
+    /// Requests in flight of all replicas on average: their rate times the time that each stays (Little's law).
+    pub mean_in_flight: f64,
     /// Prompt and generated tokens in a month of its used hours.
     pub tokens_per_month: f64,
     /// Generated tokens per second.
@@ -57,6 +59,12 @@ pub struct Situation {
     pub ttft_s: f64,
     /// Mean time per output token.
     pub tpot_s: f64,
+    /// 90th percentile of the time to first token, of a load over time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft_p90_s: Option<f64>,
+    /// 90th percentile of the time per output token, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpot_p90_s: Option<f64>,
     /// Enough requests keep the limits, where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<bool>,
@@ -176,6 +184,7 @@ pub(super) fn situations(asked: &CostQuestion<'_>, runs: &Runs<'_>) -> Result<Si
     }
     let mut saturated = asked.simulated(SituationKind::Saturated, &full.run, replicas, most, most);
     saturated.concurrency = Some(u64::from(full.concurrency) * u64::from(replicas));
+    saturated.mean_in_flight = f64::from(full.concurrency) * f64::from(replicas);
     saturated.interval_factors = Some(times);
     all.push(saturated);
     if runs.seats() == 1 {
@@ -245,11 +254,14 @@ fn as_asked(asked: &CostQuestion<'_>, answer: &Estimate, most: f64) -> Situation
         num_gpus: gpus * asked.replicas,
         concurrency: in_flight.map(|n| u64::from(n) * u64::from(asked.replicas)),
         requests_per_s: replicas * requests_per_s,
+        mean_in_flight: replicas * in_flight.map_or(requests_per_s * answer.latency.e2e_s, |n| f64::from(n)),
         tokens_per_month: asked.tokens_per_month(answer.paid.lengths, replicas * requests_per_s),
         output_tokens_per_s: replicas * requests_per_s * answer.paid.lengths[1],
         load: requests_per_s / most,
         ttft_s: answer.latency.ttft_s,
         tpot_s: answer.latency.tpot_s,
+        ttft_p90_s: answer.latency.tails.map(|t| t.ttft_s[0]),
+        tpot_p90_s: None,
         held: None,
         interval_factors: (!open).then(|| factors(answer.intervals.e2e_s, answer.latency.e2e_s)),
         energy: answer.energy.clone(),
@@ -296,11 +308,14 @@ impl CostQuestion<'_> {
             num_gpus: gpus * replicas,
             concurrency: None,
             requests_per_s: n * each_per_s,
+            mean_in_flight: n * each_per_s * run.latency.e2e_s.mean,
             tokens_per_month: self.tokens_per_month(run.paid.lengths, n * each_per_s),
             output_tokens_per_s: n * each_per_s * run.paid.lengths[1],
             load: each_per_s / most,
             ttft_s: run.latency.ttft_s.mean,
             tpot_s: run.latency.tpot_s.mean,
+            ttft_p90_s: Some(run.latency.ttft_s.p90),
+            tpot_p90_s: Some(run.latency.tpot_s.p90),
             held: run.goodput.as_ref().filter(|_| situation != SituationKind::Saturated).map(|g| g.held),
             interval_factors: None,
             energy: run.energy.clone(),

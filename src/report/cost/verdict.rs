@@ -27,8 +27,16 @@ fn fill(answer: &CostAnswer) -> Option<String> {
     let of = |kind| answer.costs.iter().find(|c| c.situation == kind);
     let (cost, full) = (of(SituationKind::AtYourLoad)?, of(SituationKind::Saturated)?);
     let times = cost.usd_per_request / full.usd_per_request;
+    let each = yours.num_gpus / yours.replicas.max(1);
+    let range = match yours.replicas_interval {
+        Some([few, many]) if few != many => {
+            let [few, many] = [few, many].map(|n| count(f64::from(n) * f64::from(each)));
+            format!(" (80 %: {few} – {many})")
+        }
+        _ => String::new(),
+    };
     Some(format!(
-        "Your {} tokens a month take {} and use {} of their capacity: {} a month {}, {} times as much a token as a full deployment.",
+        "Your {} tokens a month take {}{range} and use {} of their capacity: {} a month {}, {} times as much a token as a full deployment.",
         millions(yours.tokens_per_month),
         gpus(yours.num_gpus),
         percent(yours.load),

@@ -44,7 +44,8 @@ pub(super) fn found(
         if (k - 1.0).abs() < 1e-9 { Ok(per_s) } else { Ok(highest(over(asked.slo, k), per_s)? / k) }
     };
     // a fit that is off to one side alone leaves the other end where the prediction is
-    let slow_fast = [dilated(k.high.max(1.0))?.min(per_s), dilated(k.low.min(1.0))?.max(per_s)];
+    let (slow, fast) = rayon::join(|| dilated(k.high.max(1.0)), || dilated(k.low.min(1.0)));
+    let slow_fast = [slow?.min(per_s), fast?.max(per_s)];
     Ok(Some(AtLimits { per_s, slow_fast, run }))
 }
 
