@@ -254,7 +254,7 @@ fn as_asked(asked: &CostQuestion<'_>, answer: &Estimate, most: f64) -> Situation
         num_gpus: gpus * asked.replicas,
         concurrency: in_flight.map(|n| u64::from(n) * u64::from(asked.replicas)),
         requests_per_s: replicas * requests_per_s,
-        mean_in_flight: replicas * in_flight.map_or(requests_per_s * answer.latency.e2e_s, |n| f64::from(n)),
+        mean_in_flight: replicas * in_flight.map_or(requests_per_s * answer.latency.e2e_s, f64::from),
         tokens_per_month: asked.tokens_per_month(answer.paid.lengths, replicas * requests_per_s),
         output_tokens_per_s: replicas * requests_per_s * answer.paid.lengths[1],
         load: requests_per_s / most,
