@@ -91,6 +91,35 @@ fn sglang_and_statistics() {
 }
 
 #[test]
+fn lines_of_other_places() {
+    // as logs are quoted in public reports: comments, no configuration line, older SGLang, a negative pool
+    let log = StartupLog::parse(
+        "# INFO 03-14 09:12:41 [gpu_model_runner.py:1273] Starting to load model meta-llama/Llama-3.1-8B-Instruct...\n\
+         # (Worker_TP0 pid=2412213) INFO 12-11 00:06:53 [gpu_worker.py:359] Available KV cache memory: 52.36 GiB\n\
+         # (EngineCore_DP0 pid=2412130) INFO 12-11 00:06:53 [kv_cache_utils.py:1286] GPU KV cache size: 686,320 tokens\n",
+    )
+    .unwrap();
+    assert_eq!(log.model_name().as_deref(), Some("meta-llama/Llama-3.1-8B-Instruct"));
+    assert_eq!((log.kv_cache_gib, log.kv_cache_tokens), (Some(52.36), Some(686_320)));
+    let log = StartupLog::parse(
+        "[2025-03-14 09:20:11] load_weight_end. type=Llama, dtype=torch.bfloat16, avail mem=63.12 GB, mem usage=15.06 GB.\n\
+         [2025-03-14 09:20:12] max_total_num_tokens=371661, chunked_prefill_size=8192, max_running_requests=2049, context_len=131072\n",
+    )
+    .unwrap();
+    assert_eq!((log.engine_flag().as_deref(), log.kv_cache_tokens), (Some("sglang"), Some(371_661)));
+    assert_eq!(log.weights_gib, Some(15.06));
+    assert!(log.arguments().join(" ").contains("--max-model-len 131072"));
+    let log = StartupLog::parse(
+        "22:12:16  INFO [worker.py:295] model weights take 6.59GiB; non_torch_memory takes 8.29GiB;\n       PyTorch activation \
+         peak memory takes 4.93GiB;\n       the rest of the memory reserved for KV Cache is -7.83GiB.\n22:12:16.774710Z [error] \
+         failed: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`",
+    )
+    .unwrap();
+    assert_eq!((log.kv_cache_gib, log.activation_gib), (Some(-7.83), Some(4.93)));
+    assert_eq!(log.failure, Some(Failure::NoRoom));
+}
+
+#[test]
 fn memory_stands_beside_the_log() {
     let validator = validator("memory.json");
     let answer = json(&["memory", "--from-log", "vllm-0.19-qwen2.5-72b.log", "--gpu", "h100-sxm"]);

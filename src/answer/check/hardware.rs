@@ -29,7 +29,7 @@ const SLICES: [(u32, f64); 4] = [(1, 1.0), (2, 2.0), (3, 4.0), (4, 4.0)];
 
 pub(super) fn suspects(question: &Question<'_>, directories: &Directories) -> Vec<Suspect> {
     let accelerator = question.accelerator;
-    let mut all = vec![clocks(accelerator), bandwidth(), shared(accelerator)];
+    let mut all = vec![clocks(accelerator), bandwidth(accelerator), shared(accelerator)];
     all.extend(link(question));
     all.extend(variants(question, directories));
     all.extend(slices(question));
@@ -71,14 +71,20 @@ fn clocks(accelerator: &Accelerator) -> Suspect {
     Suspect::range(Occasional, tell, CLOCKS, words, |s, share| slower(s, share, 1.0))
 }
 
-fn bandwidth() -> Suspect {
+fn bandwidth(accelerator: &Accelerator) -> Suspect {
     let words = |share| {
         format!(
             "memory runs at {:.0} % of its bandwidth (memory clock, ECC, others reading it)",
             100.0 * share
         )
     };
-    let tell = "nvidia-smi -q -d CLOCK,ECC under load: memory clock against its maximum; foretoken calibrate --quick measures it";
+    let tell = match accelerator.vendor.as_str() {
+        "NVIDIA" => {
+            "nvidia-smi -q -d CLOCK,ECC under load: memory clock against its maximum; foretoken calibrate --quick measures it"
+        }
+        "AMD" => "rocm-smi --showclocks under load: memory clock against its maximum",
+        _ => "other programs that read memory at the same time",
+    };
     Suspect::range(Rare, tell, BANDWIDTHS, words, |s, share| slower(s, 1.0, share))
 }
 

@@ -3,7 +3,7 @@
 use super::likelihood::Prior::{Common, Occasional};
 use super::scenario::{Scenario, Suspect};
 use super::{Estimate, Question, in_flight};
-use crate::spec::{Load, Workload};
+use crate::spec::{EngineKind, Load, Workload};
 
 /// Factors on lengths and on the number of requests between which they may lie. Judged.
 const FACTORS: [f64; 8] = [1.0 / 16.0, 0.25, 0.5, 1.0, 2.0, 4.0, 16.0, 64.0];
@@ -15,9 +15,10 @@ const CACHED: [f64; 5] = [0.25, 0.5, 0.75, 0.95, 0.999];
 const MOST: f64 = 8192.0;
 
 pub(super) fn suspects(question: &Question<'_>, answer: &Estimate) -> Vec<Suspect> {
-    let mut all = vec![requests(question.workload)];
+    let mut all = vec![requests(question)];
     all.extend(interference(question.workload));
-    all.push(prompts(question.workload));
+    let positions = question.model.max_position_embeddings.unwrap_or(u64::MAX) as f64;
+    all.push(prompts(question.workload, positions));
     all.push(outputs(question.workload));
     all.push(prefix(question.workload, answer));
     all
@@ -37,10 +38,18 @@ fn multiples(n: u64, least: f64, most: f64) -> Vec<f64> {
 }
 
 /// More or fewer of them.
-fn requests(workload: &Workload) -> Suspect {
-    let tell = "the log's `Running: … reqs`, or vllm:num_requests_running at /metrics, while the number is taken; other clients \
-                of the server";
-    let load = workload.load;
+fn requests(question: &Question<'_>) -> Suspect {
+    let tell = match question.deployment.engine.kind {
+        EngineKind::Vllm => {
+            "the log's `Running: … reqs`, or vllm:num_requests_running at /metrics, while the number is taken; other clients \
+             of the server"
+        }
+        EngineKind::Sglang => {
+            "the log's `#running-req` while the number is taken; other clients of the server"
+        }
+        _ => "the server's log or /metrics: requests that run while the number is taken; its other clients",
+    };
+    let load = question.workload.load;
     let change = |to: fn(Load, f64) -> Load| {
         move |s: &mut Scenario<'_>, n: f64| {
             let w = s.workload.to_mut();
@@ -86,9 +95,9 @@ fn interference(workload: &Workload) -> Option<Suspect> {
     }))
 }
 
-fn prompts(workload: &Workload) -> Suspect {
+fn prompts(workload: &Workload, positions: f64) -> Suspect {
     let now = workload.input_len;
-    let nodes = multiples(now, workload.prefix_len as f64 + 1.0, 1e6);
+    let nodes = multiples(now, workload.prefix_len as f64 + 1.0, positions);
     let tell = "usage.prompt_tokens of a response: chat template, system prompt, tools and history count";
     let words = move |n| format!("prompts have {n:.0} tokens instead of {now}");
     Suspect::range(Common, tell, nodes, words, |s, n| s.workload.to_mut().input_len = whole(n))

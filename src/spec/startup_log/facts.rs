@@ -23,7 +23,7 @@ pub(super) fn read(line: &str, log: &mut StartupLog) {
     {
         largest(&mut log.weights_gib, number_after(line, phrase));
     }
-    if line.contains("Load weight end") {
+    if line.contains("Load weight end") || line.contains("load_weight_end") {
         largest(&mut log.weights_gib, number_after(line, "mem usage="));
     }
     largest(&mut log.activation_gib, number_after(line, "PyTorch activation peak memory takes "));
@@ -59,6 +59,7 @@ fn tokens(line: &str, log: &mut StartupLog) {
     let logged = whole(number_after(line, "GPU KV cache size: "));
     let pool =
         line.contains("KV Cache is allocated").then(|| whole(number_after(line, "#tokens: "))).flatten();
+    let pool = pool.or(whole(number_after(line, "max_total_num_tokens=")));
     if let Some(found) = logged.or(pool) {
         log.kv_cache_tokens = Some(found);
         return;

@@ -61,7 +61,7 @@ fn plain(line: &str) -> String {
 
 /// A line behind its prefixes: containers' names, time stamps, processes, level and place. True where it had some.
 fn without_prefix(line: &str) -> (&str, bool) {
-    let mut rest = line.trim_start_matches(['│', ' ']);
+    let mut rest = line.trim_start_matches(['│', '#', '>', ' ']);
     let mut prefixed = false;
     // docker compose: "vllm-1  | "
     if let Some((name, after)) = rest.split_once(" | ")

@@ -15,7 +15,7 @@ enum Kind {
 }
 
 /// Keys of vLLM's configuration and arguments, and of SGLang's.
-const KEYS: [(&str, &str, Kind); 28] = [
+const KEYS: [(&str, &str, Kind); 29] = [
     ("tensor_parallel_size", "--tensor-parallel-size", Kind::Degree),
     ("tp_size", "--tensor-parallel-size", Kind::Degree),
     ("pipeline_parallel_size", "--pipeline-parallel-size", Kind::Degree),
@@ -26,6 +26,7 @@ const KEYS: [(&str, &str, Kind); 28] = [
     ("max_seq_len", "--max-model-len", Kind::Number),
     ("max_model_len", "--max-model-len", Kind::Number),
     ("context_length", "--max-model-len", Kind::Number),
+    ("context_len", "--max-model-len", Kind::Number),
     ("max_num_seqs", "--max-num-seqs", Kind::Number),
     ("max_running_requests", "--max-num-seqs", Kind::Number),
     ("max_num_batched_tokens", "--max-num-batched-tokens", Kind::Number),
@@ -55,6 +56,16 @@ pub(super) fn read(line: &str, log: &mut StartupLog) {
         engine(log, EngineKind::Vllm);
         all(body, log);
     } else if let Some(body) = after(line, "ServerArgs(") {
+        engine(log, EngineKind::Sglang);
+        all(body, log);
+    }
+    if let Some(rest) = after(line, "Starting to load model ")
+        && log.model.is_none()
+    {
+        let name = rest.trim_end_matches('.').trim();
+        log.model = Some(name.to_owned()).filter(|n| !n.is_empty() && n.len() < 512 && !n.contains(' '));
+    }
+    if let Some(body) = after(line, "max_total_num_tokens=") {
         engine(log, EngineKind::Sglang);
         all(body, log);
     }
