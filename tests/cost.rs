@@ -114,6 +114,38 @@ fn dollars_are_hours_times_price() {
     }
 }
 
+/// What all tokens of a second cost is what the second costs, at the rates that the command reports.
+#[test]
+fn costs_and_rates_add_up() {
+    for question in [
+        "estimate llama-3.1-8b --gpu h100-sxm",
+        "estimate llama-3.1-8b --gpu h100-sxm --batch-size 32 --duty 0.5",
+        "estimate qwen3-30b-a3b --gpu 4xh100-sxm --dp 2 --tp 2 --concurrency 48 --length-ratio-min 0.8",
+        "estimate llama-3.1-8b --gpu l40s --request-rate 2 --own",
+        "simulate llama-3.1-8b --gpu h100-sxm --concurrency 1 --num-prompts 20",
+        "simulate llama-3.1-8b --gpu h100-sxm --request-rate 30 --replicas 3 --preset chat",
+    ] {
+        let found =
+            answer(&format!("{question} --gpu-hour-usd 2").replace("--own --gpu-hour-usd 2", "--own"));
+        let [hour, duty, input, output] =
+            ["usd_per_hour", "duty", "usd_per_million_input_tokens", "usd_per_million_output_tokens"]
+                .map(|key| number(&found["cost"], &format!("/{key}")));
+        let [out, all] =
+            ["output", "total"].map(|key| number(&found, &format!("/throughput/{key}_tokens_per_s")));
+        let second = 1e-6 * (input * (all - out) + output * out);
+        if question.contains("--own") {
+            assert!(close(second * 3600.0, hour), "{question}");
+        } else {
+            assert!(close(second * 3600.0 * duty, hour), "{question}: {} {hour}", second * 3600.0 * duty);
+        }
+    }
+    // alone, a loop is what the closed form says
+    let of = |command: &str| {
+        number(&answer(&format!("{command} {MODEL} --concurrency 1"))["cost"], "/usd_per_request")
+    };
+    assert!((of("estimate") / of("simulate") - 1.0).abs() < 1e-3);
+}
+
 /// The same question through other commands.
 #[test]
 fn other_commands_agree() {

@@ -35,11 +35,13 @@ pub(in crate::answer) struct Spent {
 
 impl Spent {
     /// Of `requests` requests of a static batch, in one wave or several: queue_s is then the decode steps of the waves before.
-    /// Host and network time of a request does not occupy the accelerator.
+    /// The accelerator is paid for while the host handles requests, which phases share by their times as in a loop
+    /// ([`Self::of_loop`]); not for the network nor for a cold start.
     pub fn of_batch(latency: &Latency, requests: f64, output_len: f64) -> Self {
         let prefill = latency.prefill_s + latency.image_s + latency.kv_load_s;
         let decode = latency.queue_s + latency.tpot_s * (output_len - 1.0).max(0.0);
-        Self { prefill_s: prefill / requests, decode_s: decode / requests }
+        let with_host = 1.0 + latency.first_token_overhead_s / (prefill + decode);
+        Self { prefill_s: with_host * prefill / requests, decode_s: with_host * decode / requests }
     }
 
     /// Of requests that end at a rate of X per second: 1/X, of which prefill's share is what prompts add to the time in

@@ -141,6 +141,7 @@ fn cost_row(s: &Situation, c: &SituationCost) -> [String; 8] {
     let out = c.usd_per_million_output_tokens;
     let between = s
         .interval_factors
+        .filter(|f| f.low < f.high)
         .map_or_else(String::new, |f| format!("{} – {}", usd(out * f.low), usd(out * f.high)));
     [
         name(s.situation).into(),
