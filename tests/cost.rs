@@ -374,6 +374,8 @@ fn prices_are_named() {
     let own = cost(&format!("--price-list {} --cloud basement --today 2026-11-21", list.path().display()));
     let rented = find(&own["prices"], &[("price_basis", "rented")]);
     assert!(close(number(rented, "/usd_per_gpu_hour"), 0.75) && rented["price_is_old"] == false);
+    let own = cost("--own");
+    assert!(own["costs"].as_array().unwrap().iter().all(|c| c["basis"] != "rented"));
     let show = answer("gpus show h100-sxm");
     assert!(show["offers"].as_array().unwrap().len() > 10);
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, amount, positive_u32, share};
-use super::cost_args::PriceArgs;
+use super::cost_args::CostArgs;
 use super::limits::{LimitArgs, USUAL_SHARE};
 use super::{CliError, Context};
 use crate::answer::{ApiPrice, CostQuestion, Job, Options, Question, Volume, cost};
@@ -58,7 +58,7 @@ pub(super) struct CostCommandArgs {
     #[arg(long, value_parser = long_duration, value_name = "TIME", requires = "documents", help_heading = "Offline job")]
     deadline: Option<f64>,
     #[command(flatten)]
-    prices: PriceArgs,
+    prices: CostArgs,
     /// Exit with 3 when no rate keeps the limits, or your load does not keep them.
     #[arg(long, help_heading = "Output")]
     check: bool,

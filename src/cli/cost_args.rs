@@ -8,9 +8,12 @@ use super::args::{amount, share, share_below_one};
 use crate::answer::{CostInputs, Day, Ownership};
 use crate::spec::{Offers, SpecError};
 
-/// Prices.
+/// Prices, and which of them is meant.
 #[derive(Debug, Clone, Args)]
-pub(super) struct PriceArgs {
+pub(super) struct CostArgs {
+    /// The accelerators are one's own: capital, upkeep, place and electricity instead of rent.
+    #[arg(long, conflicts_with_all = ["gpu_hour_usd", "cloud", "spot"], help_heading = "Owning")]
+    own: bool,
     /// Rent of one accelerator-hour in US dollars [default: the dated price in the accelerator's file].
     #[arg(long, value_parser = amount, value_name = "USD", help_heading = "Cost")]
     gpu_hour_usd: Option<f64>,
@@ -63,31 +66,11 @@ pub(super) struct PriceArgs {
     today: Option<Day>,
 }
 
-/// Prices, and which of them is meant.
-#[derive(Debug, Clone, Args)]
-pub(super) struct CostArgs {
-    /// The accelerators are one's own: capital, upkeep, place and electricity instead of rent.
-    #[arg(long, conflicts_with_all = ["gpu_hour_usd", "cloud", "spot"], help_heading = "Owning")]
-    own: bool,
-    #[command(flatten)]
-    prices: PriceArgs,
-}
-
 impl CostArgs {
     /// What it says.
     ///
     /// # Errors
     /// When `SOURCE_DATE_EPOCH` is no number, or the cloud or the price list makes no sense.
-    pub(super) fn resolve(&self) -> Result<CostInputs, SpecError> {
-        Ok(CostInputs { own: self.own, ..self.prices.resolve()? })
-    }
-}
-
-impl PriceArgs {
-    /// What it says.
-    ///
-    /// # Errors
-    /// When `SOURCE_DATE_EPOCH` is no number.
     pub(super) fn resolve(&self) -> Result<CostInputs, SpecError> {
         let offers = self.price_list.as_deref().map_or_else(|| Ok(Offers::default()), Offers::read)?;
         Ok(CostInputs {
@@ -97,7 +80,7 @@ impl PriceArgs {
             offers,
             duty: self.duty,
             electricity_usd_per_kwh: self.electricity_usd_per_kwh,
-            own: false,
+            own: self.own,
             ownership: Ownership {
                 purchase_usd: self.purchase_usd,
                 server_overhead: self.server_overhead,

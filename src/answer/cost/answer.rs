@@ -78,7 +78,7 @@ pub fn cost(asked: &CostQuestion<'_>) -> Result<CostAnswer, MemoryError> {
     let found = situations(asked, &runs)?;
     let mut warnings = found.asked.warnings.clone();
     warnings.extend(found.warnings);
-    if inputs.rented(gpu).is_none() {
+    if !inputs.own && inputs.rented(gpu).is_none() {
         warnings.push(format!("no rent of {} is known: give --gpu-hour-usd", gpu.id));
     }
     if inputs.owned(gpu, None).is_none() {

@@ -114,10 +114,11 @@ pub(super) struct Situations {
 }
 
 impl CostQuestion<'_> {
-    /// What an hour costs: rented, owned, electricity alone, where known. Power is the mean where it was measured.
+    /// What an hour costs: rented (unless they are one's own), owned, electricity alone, where known. Power is the mean where it was measured.
     pub(super) fn prices(&self, mean_w: Option<f64>) -> Vec<HourlyPrice> {
         let (inputs, gpu) = (&self.question.options.cost, self.question.accelerator);
-        let all = [inputs.rented(gpu), inputs.owned(gpu, mean_w), inputs.electricity(gpu, mean_w)];
+        let rented = if inputs.own { None } else { inputs.rented(gpu) };
+        let all = [rented, inputs.owned(gpu, mean_w), inputs.electricity(gpu, mean_w)];
         all.into_iter().flatten().collect()
     }
 
