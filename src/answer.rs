@@ -51,8 +51,9 @@ pub use logged::{Logged, logged};
 pub use roofline::{Roofline, RooflinePoint};
 pub use service::Service;
 pub use simulate::{
-    Demand, Disaggregation, Distributions, Fluidity, Goodput, KvLink, KvTier, Latencies, LinkUse, PoolUse,
-    Rates, Saturation, SessionUse, Simulation, SplitQuestion, SplitRate, Usage, load_of, simulate,
+    Demand, Disaggregation, Distributions, Fluidity, Goodput, KvLink, KvTier, Latencies, LinkUse, LoadCurve,
+    LoadCurvePoint, PoolUse, Rates, Saturation, SessionUse, Simulation, SplitQuestion, SplitRate, Usage,
+    load_curve, load_of, simulate,
 };
 pub use size::{
     Constraints, NearMiss, Objective, Obstacle, Rejected, Searched, Size, SizeCandidate, SizeInputs,

@@ -32,7 +32,7 @@ mod validate_samples;
 
 pub use crate::units::{bytes_gib, count, duration, number, percent, usd};
 pub use accuracy::{accuracy, accuracy_document};
-pub use board::{estimate_board, memory_board, simulation_board, sweep_board};
+pub use board::{cost_board, estimate_board, memory_board, simulation_board, size_board, sweep_board};
 pub use calibrated::{Measuring, calibrated};
 pub use calibrations::{calibrated_families, calibration, calibration_list};
 pub use check::check;

@@ -2,7 +2,10 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use assert_cmd::Command;
-use foretoken::answer::{Kernels, Options, Pictured, Question, estimate, pictured};
+use foretoken::answer::{
+    Demand, Kernels, Options, Pictured, Question, estimate, load_curve, pictured, simulate, traffic,
+};
+use foretoken::serving::{Arrivals, Rate, Slo, Traffic};
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::{Deployment, Engine, EngineKind, Load, Parallelism, Workload};
 
@@ -75,6 +78,50 @@ fn every_point_of_a_curve_is_an_estimate() {
             }
             assert_eq!(answer.curves.load.iter().filter(|p| p.asked).count(), 1);
         });
+    }
+}
+
+#[test]
+fn every_point_of_a_load_curve_is_a_simulation() {
+    let none = Directories::default();
+    let model = catalog::model("llama-3.1-8b", &none).unwrap();
+    let accelerator = catalog::accelerator("h100-sxm", &none).unwrap();
+    let deployment = Deployment::single(Engine::newest(EngineKind::Vllm));
+    let kernels = Kernels::in_force(&accelerator, &none).unwrap();
+    let slo = Slo { ttft_s: Some(0.2), tpot_s: Some(0.02), e2e_s: None };
+    for load in [Load::Rate { per_s: 12.0, burstiness: 1.0 }, Load::Concurrency(12)] {
+        let workload = Workload { requests: Some(150), ..Workload::new(600, 50, load) };
+        let options = Options::default();
+        let question = Question {
+            model: &model,
+            accelerator: &accelerator,
+            deployment: &deployment,
+            workload: &workload,
+            kernels: kernels.as_ref(),
+            options: &options,
+        };
+        let demand = Demand { slo, ..Demand::new(traffic(&workload).unwrap()) };
+        let curve = load_curve(&question, &demand, None).unwrap().unwrap();
+        assert_eq!(curve.points.iter().filter(|p| p.asked).count(), 1);
+        for point in &curve.points {
+            let arrivals = match &demand.traffic.arrivals {
+                Arrivals::Closed(_) => Arrivals::Closed(point.at as u32),
+                _ => Arrivals::Open(Rate::constant(point.at).unwrap(), 1.0),
+            };
+            let traffic = Traffic { arrivals, ..demand.traffic.clone() };
+            let one = simulate(&question, &Demand { traffic, ..demand.clone() }, None).unwrap();
+            let l = &one.latency;
+            assert_eq!(
+                [point.ttft_s, point.tpot_s, point.e2e_s],
+                [l.ttft_s, l.tpot_s, l.e2e_s],
+                "{}",
+                point.at
+            );
+            assert_eq!(point.share_within_limits, one.goodput.unwrap().share);
+        }
+        // the last point is beyond what the deployment carries
+        let last = curve.points.last().unwrap();
+        assert!(curve.capacity_per_s.is_none_or(|c| last.at > c));
     }
 }
 
@@ -179,7 +226,7 @@ fn drawings(page: &str) -> Vec<&str> {
     whole.map(|inner| &page[page.find(inner).unwrap() - 4..][..inner.len() + 10]).collect()
 }
 
-const QUESTIONS: [&str; 9] = [
+const QUESTIONS: [&str; 12] = [
     "estimate llama-3.1-8b --gpu h100-sxm --concurrency 32",
     "estimate deepseek-v3 --gpu 8xh200-sxm --batch-size 64 --input-len 4000",
     "estimate meta-llama-3.1-405b --gpu t4",
@@ -189,6 +236,9 @@ const QUESTIONS: [&str; 9] = [
     "sweep llama-3.1-8b,qwen3-8b --gpu h100-sxm,l40s --tp 1,2 --batch-size 1-64*4 --input-len 512,2048",
     "sweep llama-3.1-8b,qwen3-8b,qwen3-30b-a3b --gpu h100-sxm,l40s,h200-sxm --tp 1,2,4 --batch-size 1-256*2 --input-len 512,2048",
     "simulate llama-3.1-8b --gpu h100-sxm --request-rate 20 --num-prompts 200 --ttft 400 --tpot 20",
+    "simulate llama-3.1-8b --gpu h100-sxm --concurrency 6 --num-prompts 60",
+    "size llama-3.1-8b --gpu h100-sxm,l40s --request-rate 10 --ttft 2s --tpot 60ms",
+    "cost llama-3.1-8b --gpu h100-sxm",
 ];
 
 #[test]

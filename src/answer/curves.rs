@@ -99,7 +99,7 @@ pub struct CurveLatency {
 const MOST_IN_FLIGHT: f64 = 2048.0;
 
 /// Shares of the capacity at which an open loop is drawn.
-const RATES: [f64; 9] = [0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0, 1.15];
+pub(super) const CAPACITY_SHARES: [f64; 9] = [0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0, 1.15];
 
 /// An estimate, the roofline of its operators and curves around it, computed in parallel.
 ///
@@ -172,9 +172,7 @@ fn doublings(room: Option<LoadLimit>, asked: u32) -> Vec<f64> {
 
 /// Rates up to a little above the capacity, in three digits, and the one asked for.
 fn rates(capacity: f64, asked: f64) -> Vec<f64> {
-    // through text, so that a rate is the number that people would write
-    let round = |rate: f64| format!("{rate:.2e}").parse().unwrap_or(rate);
-    let mut rates: Vec<f64> = RATES.iter().map(|share| round(share * capacity)).collect();
+    let mut rates: Vec<f64> = CAPACITY_SHARES.iter().map(|share| three_digits(share * capacity)).collect();
     rates.push(asked);
     rates.retain(|r| r.is_finite() && *r > 0.0);
     ascending(rates)
@@ -192,7 +190,13 @@ fn lengths(workload: &Workload, memory: &MemoryReport) -> Vec<u64> {
     lengths
 }
 
-fn ascending(mut values: Vec<f64>) -> Vec<f64> {
+/// A value in three digits, through text, so that it is the number that people would write.
+pub(super) fn three_digits(value: f64) -> f64 {
+    format!("{value:.2e}").parse().unwrap_or(value)
+}
+
+/// Sorted, each once.
+pub(super) fn ascending(mut values: Vec<f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values.dedup();
     values

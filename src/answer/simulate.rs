@@ -2,6 +2,7 @@
 
 mod fleet;
 mod fluidity;
+mod load_curve;
 mod measures;
 mod rate;
 mod split;
@@ -21,6 +22,7 @@ use crate::spec::Load;
 pub(super) use fleet::Fleet;
 pub(super) use measures::{rates, saturation, usage};
 
+pub use load_curve::{LoadCurve, LoadCurvePoint, load_curve};
 pub use split::{Disaggregation, KvLink, LinkUse, PoolUse, SplitQuestion, SplitRate};
 
 /// What is sent to a deployment, and what it should keep.

@@ -92,7 +92,11 @@ pub(super) fn run(arguments: &CostCommandArgs, context: &Context) -> Result<(), 
         return Err(SpecError::Usage("--check needs a limit: --ttft, --tpot or --e2e".into()).into());
     }
     let answer = cost(&question)?;
-    context.output.print(&report::cost(&answer))?;
+    let mut report = report::cost(&answer);
+    if context.output.draws() {
+        report.board = report::cost_board(&answer);
+    }
+    context.output.print(&report)?;
     if arguments.check && !answer.limits_are_kept() {
         return Err(CliError::No("the limits are not kept".into()));
     }

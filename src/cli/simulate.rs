@@ -9,7 +9,7 @@ use super::args::{DeploymentArgs, SpeculationArgs, WorkloadArgs, bandwidth, gibi
 use super::cost_args::CostArgs;
 use super::limits::{LimitArgs, USUAL_SHARE};
 use super::{CliError, Context};
-use crate::answer::{Demand, KvTier, Options, Question, SplitQuestion, load_of, simulate};
+use crate::answer::{Demand, KvTier, Options, Question, SplitQuestion, load_curve, load_of, simulate};
 use crate::report;
 use crate::serving::{Discipline, Routing};
 use crate::spec::SpecError;
@@ -104,7 +104,8 @@ pub(super) fn run(arguments: &SimulateArgs, context: &Context) -> Result<(), Cli
     let answer = simulate(&question, &demand, second.as_ref())?;
     let mut report = report::simulation(&answer);
     if context.output.draws() {
-        report.board = report::simulation_board(&answer);
+        let curve = load_curve(&question, &demand, second.as_ref())?;
+        report.board = report::simulation_board(&answer, curve.as_ref());
     }
     context.output.print(&report)?;
     match &answer.goodput {

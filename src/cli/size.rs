@@ -177,7 +177,11 @@ pub(super) fn run(
     });
     bar.finish();
     let answer = answer?;
-    context.output.print(&report::sized(&answer, arguments.list_left_out))?;
+    let mut report = report::sized(&answer, arguments.list_left_out);
+    if context.output.draws() {
+        report.board = report::size_board(&answer);
+    }
+    context.output.print(&report)?;
     if arguments.check && answer.candidates.is_empty() {
         return Err(CliError::No("no deployment holds the limits".into()));
     }

@@ -1,16 +1,20 @@
 //! What each answer shows at a glance and draws.
 
+mod cost;
 mod curves;
 mod estimate;
 mod memory;
 mod roofline;
 mod simulate;
+mod size;
 mod sweep;
 
+pub use cost::cost_board;
 pub use estimate::estimate_board;
 pub use memory::memory_board;
 pub(super) use memory::parts as memory_parts;
 pub use simulate::simulation_board;
+pub use size::size_board;
 pub use sweep::sweep_board;
 
 use super::duration;

@@ -44,7 +44,8 @@ pub fn drawn(board: &Board, words: &[String], terminal: Terminal) -> Result<Vec<
 }
 
 /// What to say where there is nothing to draw.
-pub const NO_PICTURES: &str = "this answer has no pictures; estimate, memory, simulate and sweep have";
+pub const NO_PICTURES: &str =
+    "this answer has no pictures; estimate, memory, sweep, simulate, size and cost have";
 
 /// The word for all pictures.
 const ALL: &str = "all";

@@ -1,21 +1,75 @@
 //! A simulation in pictures.
 
 use super::time;
-use crate::answer::Simulation;
+use crate::answer::{LoadCurve, LoadCurvePoint, LoadKind, Simulation};
 use crate::report::picture::{
     Axis, Bar, Bars, Board, Chart, Draw, Drawing, Headline, Mark, Picture, Point, Series, Spacing, Stack,
     Unit,
 };
 use crate::report::{count, duration, number, percent};
+use crate::serving::Summary;
 
 /// A simulation at a glance, and its pictures.
 #[must_use]
-pub fn simulation_board(answer: &Simulation) -> Board {
-    Board {
-        title: String::new(),
-        headline: headline(answer),
-        pictures: vec![request(answer), distributions(answer), usage(answer)],
+pub fn simulation_board(answer: &Simulation, curve: Option<&LoadCurve>) -> Board {
+    let mut pictures = vec![request(answer), distributions(answer), usage(answer)];
+    pictures.extend(curve.map(|c| loads(answer, c)).unwrap_or_default());
+    Board { title: String::new(), headline: headline(answer), pictures }
+}
+
+/// Percentiles and the share within limits against the load.
+fn loads(answer: &Simulation, curve: &LoadCurve) -> Vec<Picture> {
+    let (axis, what) = match curve.kind {
+        LoadKind::Rate => (Axis::new("requests per second", Spacing::Linear, Unit::Number), "request rate"),
+        _ => (Axis::new("requests in flight", Spacing::Doubling, Unit::Number), "requests in flight"),
+    };
+    let marks: Vec<Mark> = curve
+        .capacity_per_s
+        .map(|at| Mark { at, text: format!("capacity {}/s", number(at)) })
+        .into_iter()
+        .collect();
+    let slo = answer.goodput.as_ref().map(|g| g.slo).unwrap_or_default();
+    let ends = [curve.points.first(), curve.points.last()].map(|p| p.map_or(0.0, |p| p.at));
+    let limit = |name: String, at: f64| Series {
+        name,
+        draw: Draw::Limit,
+        points: ends.map(|x| Point::at(x, at)).into(),
+    };
+    let times = |title: &str, most: Option<f64>, of: fn(&LoadCurvePoint) -> Summary| {
+        let line = |name: &str, pick: fn(&Summary) -> f64| Series {
+            name: name.into(),
+            draw: Draw::Line,
+            points: curve.points.iter().map(|p| Point::at(p.at, pick(&of(p)))).collect(),
+        };
+        let mut series = vec![line("P50", |s| s.p50), line("P90", |s| s.p90), line("P99", |s| s.p99)];
+        series.extend(most.map(|at| limit(format!("limit {}", duration(at)), at)));
+        let y = Axis::new(title, Spacing::Log, Unit::Seconds);
+        let chart = Chart { x: axis.clone(), y, series, marks: marks.clone() };
+        Picture::new("load", format!("{title} against {what}"), Drawing::Chart(chart))
+    };
+    let mut all = vec![times("TTFT", slo.ttft_s, |p| p.ttft_s), times("TPOT", slo.tpot_s, |p| p.tpot_s)];
+    if let Some(goodput) = &answer.goodput {
+        let point = |p: &LoadCurvePoint| Point::at(p.at, p.share_within_limits);
+        let asked = curve
+            .points
+            .iter()
+            .filter(|p| p.asked)
+            .map(|p| Point { name: percent(p.share_within_limits), ..point(p) });
+        let series = vec![
+            Series {
+                name: String::new(),
+                draw: Draw::Line,
+                points: curve.points.iter().map(point).collect(),
+            },
+            Series { name: "asked for".into(), draw: Draw::Asked, points: asked.collect() },
+            limit(format!("needed {}", percent(goodput.required_share)), goodput.required_share),
+        ];
+        let y = Axis::new("requests within all limits", Spacing::Linear, Unit::Share);
+        let chart = Chart { x: axis, y, series, marks };
+        let title = format!("Requests within all limits against {what}");
+        all.push(Picture::new("load", title, Drawing::Chart(chart)));
     }
+    all
 }
 
 fn headline(answer: &Simulation) -> Vec<Headline> {

@@ -86,8 +86,9 @@ fn table(out: &mut Markup, section: &Section) {
 /// Starts with a digit and has few words: a quantity.
 fn is_number(cell: &str) -> bool {
     let bare = cell.trim_start_matches(['-', '$', '–']);
-    bare.is_empty()
-        || (bare.starts_with(|c: char| c.is_ascii_digit()) && cell.split_whitespace().count() <= 5)
+    let first = bare.split_whitespace().next().unwrap_or_default();
+    let counts = first.starts_with(|c: char| c.is_ascii_digit()) && !first.contains('×');
+    bare.is_empty() || (counts && cell.split_whitespace().count() <= 5)
 }
 
 /// The points of a chart as a table that opens: what eyes cannot read off.

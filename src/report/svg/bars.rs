@@ -83,7 +83,7 @@ pub(super) fn bars(Bars { bars, full }: &Bars, wide: f64) -> Drawn {
     let longest = |of: fn(&Bar) -> &str| bars.iter().map(|b| width(of(b), TEXT)).fold(0.0, f64::max);
     let most = bars.iter().map(|b| b.value).fold(*full, f64::max).max(f64::MIN_POSITIVE);
     let narrow = wide < NARROW;
-    let kinds = longest(|b| &b.kind);
+    let kinds = 1.06 * longest(|b| &b.kind);
     let texts = longest(|b| &b.text);
     let names = longest(|b| &b.name).min(0.42 * wide);
     let (left, right) = if narrow { (0.0, 0.0) } else { (names + 12.0, texts + kinds + 24.0) };

@@ -12,8 +12,9 @@ const SHEET: f64 = 1200.0;
 const MARGIN: f64 = 32.0;
 /// Width of a column of two.
 const COLUMN: f64 = (SHEET - 3.0 * MARGIN) / 2.0;
-/// Numbers in a row.
+/// Numbers in a row, and the height of one.
 const CARDS: usize = 4;
+const CARD: f64 = 92.0;
 
 /// Draws the sheet. None where the answer has no pictures.
 pub(in crate::report) fn board(report: &Report) -> Option<String> {
@@ -32,10 +33,15 @@ pub(in crate::report) fn board(report: &Report) -> Option<String> {
         y += 20.0;
         words(&mut body, "m", [MARGIN, y], &line);
     }
+    for line in report.warnings.iter().flat_map(|w| wrapped(&format!("⚠ {w}"), 12.0, SHEET - 2.0 * MARGIN))
+    {
+        y += 20.0;
+        words(&mut body, "b", [MARGIN, y], &line);
+    }
     y += 20.0;
     for row in report.board.headline.chunks(CARDS) {
         cards(&mut body, row, y);
-        y += 86.0;
+        y += CARD + 10.0;
     }
     y += 10.0;
     let (mut left, mut tallest) = (true, 0.0_f64);
@@ -53,7 +59,8 @@ pub(in crate::report) fn board(report: &Report) -> Option<String> {
         }
     }
     y += if left { 0.0 } else { tallest + 30.0 };
-    for line in report.footer.iter().flat_map(|l| wrapped(l, 12.0, SHEET - 2.0 * MARGIN)) {
+    let footer = report.footer.iter().filter(|l| !l.starts_with("--"));
+    for line in footer.flat_map(|l| wrapped(l, 12.0, SHEET - 2.0 * MARGIN)) {
         words(&mut body, "m", [MARGIN, y], &line);
         y += 17.0;
     }
@@ -91,13 +98,15 @@ fn cards(out: &mut Markup, row: &[Headline], y: f64) {
             ("x", &Px(x)),
             ("y", &Px(y)),
             ("width", &Px(wide)),
-            ("height", &76),
+            ("height", &CARD),
             ("rx", &6),
         ];
         out.empty("rect", attributes);
         words(out, "m", [x + 12.0, y + 20.0], &cut(&card.name, 12.0, wide - 20.0));
         words(out, "v", [x + 12.0, y + 44.0], &cut(&card.value, 19.0, wide - 20.0));
-        words(out, "m", [x + 12.0, y + 64.0], &cut(&card.note, 12.0, wide - 20.0));
+        for (i, line) in wrapped(&card.note, 12.0, wide - 20.0).iter().take(2).enumerate() {
+            words(out, "m", [x + 12.0, y + 64.0 + 16.0 * i as f64], line);
+        }
     }
 }
 

@@ -24,10 +24,15 @@ pub(super) fn chart(chart: &Chart, wide: f64) -> Drawn {
     // values with units say what the title says
     let label = matches!(chart.y.unit, Unit::Number | Unit::Share);
     let above = 8.0 + if label { 18.0 } else { 0.0 } + key.height;
-    let marks = marks(chart, &x, [left, wide - 12.0]);
+    // short names of several curves stand at their ends
+    let ends = chart.series.iter().filter(|s| s.draw == Draw::Line).map(|s| width(&s.name, TEXT));
+    let longest = ends.clone().fold(0.0, f64::max);
+    let beside = if ends.count() > 1 && longest <= 60.0 { longest + 10.0 } else { 0.0 };
+    let right = wide - 12.0 - beside;
+    let marks = marks(chart, &x, [left, right]);
     let top = above + 15.0 * marks.iter().map(|m| m.row + 1).max().unwrap_or(0) as f64;
     let high = height(wide);
-    let bounds = [left, top, wide - 12.0, top + high];
+    let bounds = [left, top, right, top + high];
     if label {
         words(&mut out, "m", [0.0, 12.0], "start", &chart.y.label);
     }
@@ -47,7 +52,7 @@ pub(super) fn chart(chart: &Chart, wide: f64) -> Drawn {
         path(&mut out, "mark", &format!("M{} {}V{}", Px(mark.x), Px(y + 9.0), Px(bounds[3])));
         words(&mut out, "m halo", [mark.text_x, y + 4.0], "start", mark.text);
     }
-    Plot::new(chart, [x, y], bounds).draw(&mut out);
+    Plot::new(chart, [x, y], bounds, wide).draw(&mut out);
     Drawn { markup: out, height: bounds[3] + 44.0 }
 }
 

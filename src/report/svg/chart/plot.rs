@@ -11,6 +11,8 @@ pub(super) struct Plot<'a> {
     /// Left, top, right, bottom.
     bounds: [f64; 4],
     room: Room,
+    /// Points say what they are to a pointer; fingers do not hover.
+    tips: bool,
 }
 
 /// Radius of a mark.
@@ -24,9 +26,15 @@ fn radius(point: &Point) -> f64 {
 }
 
 impl<'a> Plot<'a> {
-    pub(super) fn new(chart: &'a Chart, scales: [Scale; 2], bounds: [f64; 4]) -> Self {
-        let [left, top, right, bottom] = bounds;
-        Self { chart, scales, bounds, room: Room::new([left + 1.0, top - 6.0, right + 10.0, bottom]) }
+    pub(super) fn new(chart: &'a Chart, scales: [Scale; 2], bounds: [f64; 4], wide: f64) -> Self {
+        let [left, top, _, bottom] = bounds;
+        Self {
+            chart,
+            scales,
+            bounds,
+            room: Room::new([left + 1.0, top - 6.0, wide - 2.0, bottom]),
+            tips: wide > NARROW,
+        }
     }
 
     fn at(&self, x: f64, y: f64) -> [f64; 2] {
@@ -140,9 +148,7 @@ impl<'a> Plot<'a> {
                 Draw::Asked => 5.0,
                 _ => MARK,
             };
-            // fingers do not hover
-            let tips = self.bounds[2] > NARROW;
-            if tips {
+            if self.tips {
                 out.open("g", &[]).element("title", &[], &tip(self.chart, series, point));
                 if r < 8.0 && series.draw != Draw::Cloud {
                     out.empty(
@@ -152,7 +158,7 @@ impl<'a> Plot<'a> {
                 }
             }
             shape(out, i, series.draw, at, r);
-            if tips {
+            if self.tips {
                 out.close("g");
             }
             self.room.take([at[0] - r, at[1] - r, at[0] + r, at[1] + r]);
@@ -197,7 +203,9 @@ impl<'a> Plot<'a> {
                 // several curves have their names at their ends, where there is room
                 let curves = self.chart.series.iter().filter(|s| s.draw == Draw::Line).count();
                 if let Some(last) = points.last().filter(|_| curves > 1 && series.draw == Draw::Line) {
-                    let places = around(self.at(last.x, last.y), MARK, width(&series.name, TEXT));
+                    let [x, y] = self.at(last.x, last.y);
+                    let mut places = [0.0, 6.0, -6.0, 12.0, -12.0].map(|d| [x + MARK + 4.0, y + d]).to_vec();
+                    places.extend(around([x, y], MARK, width(&series.name, TEXT)));
                     self.label(out, "halo", &series.name, &places);
                 }
                 points.sort_by(|a, b| b.share.total_cmp(&a.share));
