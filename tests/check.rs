@@ -225,6 +225,14 @@ fn what_no_hardware_does_is_named() {
 }
 
 #[test]
+fn what_arrives_is_no_limit_of_the_hardware() {
+    let case = Case::new("llama-3.1-8b", "h100-sxm", 1, Load::Rate { per_s: 2.0, burstiness: 1.0 });
+    let answer = case.check(&Figures { output_tokens_per_s: Some(2000.0), ..Figures::default() });
+    assert_eq!((answer.verdict, answer.impossible), (Verdict::Fast, None));
+    assert_eq!(answer.metrics[0].limit, None);
+}
+
+#[test]
 fn numbers_of_two_runs_are_noticed() {
     let case = Case::new("llama-3.1-8b", "h100-sxm", 1, Load::Concurrency(1));
     let measured =

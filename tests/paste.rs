@@ -176,6 +176,14 @@ fn a_log_under_load_is_checked() {
 }
 
 #[test]
+fn other_commands_keep_their_files() {
+    // a result file that happens to be a log is not taken for a deployment
+    let output = run(&["validate", "vllm-running.log"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("vllm-running.log"), "{message}");
+}
+
+#[test]
 fn what_a_log_leaves_open_is_asked_for() {
     for (arguments, needles) in [
         (vec!["memory", "--from-log", "vllm-0.6-v0.log"], vec!["79.19 GiB", "h100-sxm", "--gpu"]),

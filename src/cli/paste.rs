@@ -46,18 +46,22 @@ pub(super) fn normalise(mut words: impl Iterator<Item = OsString>) -> Result<Pas
             pasted.arguments.push(argument);
             continue;
         };
+        let deploying = pasted.place().is_some();
         if let Some((_, long)) = LONG_SHORTS.iter().find(|(short, _)| *short == text) {
             pasted.arguments.push((*long).into());
-        } else if let Some(line) = launch_line::parse(manifest(text).as_deref().unwrap_or(text)) {
+        } else if let Some(line) = launch_line::parse(file_of(text, deploying).as_deref().unwrap_or(text)) {
             // its flags come first, so that flags given beside it win
             let line = line?;
-            pasted.arguments.push(line.model.into());
+            // a file that is here is meant, and a missing one is named as it was written
+            let model = catalog::name_elsewhere(&line.model);
+            let is_file = Path::new(&model).extension().is_some_and(|e| e == "gguf" || e == "json");
+            pasted.arguments.push(if is_file || model.is_empty() { line.model.into() } else { model.into() });
             let engine = line.version.map_or_else(String::new, |v| format!("@{v}"));
             pasted.arguments.extend(["--engine".into(), format!("{}{engine}", line.engine.name()).into()]);
             pasted.arguments.extend(line.flags.into_iter().map(OsString::from));
             let dropped = line.dropped.iter();
             pasted.notes.extend(dropped.map(|flag| format!("{flag} of the launch line has no effect here")));
-        } else if let Some(log) = pasted_log(text) {
+        } else if let Some(log) = pasted_log(text).filter(|_| deploying) {
             logs.push(log);
         } else {
             let attached = text.strip_prefix("--from-log=").map(OsString::from);
@@ -77,7 +81,10 @@ pub(super) fn normalise(mut words: impl Iterator<Item = OsString>) -> Result<Pas
 }
 
 /// The text of a script or manifest in place of a model.
-fn manifest(text: &str) -> Option<String> {
+fn file_of(text: &str, deploying: bool) -> Option<String> {
+    if !deploying {
+        return None;
+    }
     let path = Path::new(text);
     let is_one =
         path.extension().is_some_and(|e| ["yaml", "yml", "sh", "service"].iter().any(|known| e == *known));
@@ -99,10 +106,14 @@ fn pasted_log(text: &str) -> Option<StartupLog> {
 }
 
 impl Pasted {
+    /// Where the command stands that takes a deployment.
+    fn place(&self) -> Option<usize> {
+        self.arguments.iter().position(|a| DEPLOYING.iter().any(|name| a == name))
+    }
+
     /// Puts what a log says before the flags of the command, which win.
     fn add(&mut self, log: StartupLog) -> Result<(), CliError> {
-        let place = self.arguments.iter().position(|a| DEPLOYING.iter().any(|name| a == name));
-        let Some(place) = place else { return Ok(()) };
+        let Some(place) = self.place() else { return Ok(()) };
         let mut added = log.arguments();
         if let Some(model) = log.model_name() {
             added.extend(["--log-model".to_owned(), model]);

@@ -20,8 +20,8 @@ pub fn memory(
     formats: &Formats,
     answer: &MemoryReport,
 ) -> Report {
-    let mut warnings = model.warnings.clone();
-    warnings.extend(answer.warnings.iter().cloned());
+    // the answer has those of the model
+    let warnings = answer.warnings.clone();
     let json = json!({
         "schema_version": 1,
         "inputs": {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use std::io::Read;
 use std::path::Path;
 
+use super::catalog::name_elsewhere;
 use super::{EngineKind, SpecError};
 pub use failure::Failure;
 
@@ -134,21 +135,10 @@ impl StartupLog {
         Some(version.map_or_else(|| name.to_owned(), |v| format!("{name}@{v}")))
     }
 
-    /// The model by the name that a catalog may know: the repository of a cache directory, the last part of a path that does
-    /// not exist here.
+    /// The model by the name that a catalog may know.
     #[must_use]
     pub fn model_name(&self) -> Option<String> {
-        let model = self.model.as_deref()?.trim_end_matches(['/', '\\']);
-        if let Some(cached) = model.split(['/', '\\']).find_map(|part| part.strip_prefix("models--")) {
-            return Some(cached.replacen("--", "/", 1).replace("--", "-"));
-        }
-        let is_path = model.starts_with(['/', '.', '~', '\\']) || model.matches('/').count() > 1;
-        if !is_path || Path::new(model).exists() {
-            return Some(model.to_owned());
-        }
-        // ModelScope writes a dot in a directory's name as three underscores
-        let last = model.rsplit(['/', '\\']).next()?.replace("___", ".");
-        Some(last).filter(|name| !name.is_empty())
+        self.model.as_deref().map(name_elsewhere).filter(|name| !name.is_empty())
     }
 
     /// All flags as arguments.
@@ -172,20 +162,6 @@ impl StartupLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_models() {
-        let name = |model: &str| {
-            StartupLog { model: Some(model.into()), ..StartupLog::default() }.model_name().unwrap()
-        };
-        assert_eq!(name("Qwen/Qwen3-8B"), "Qwen/Qwen3-8B");
-        assert_eq!(
-            name("/models/models--meta-llama--Llama-3.1-8B/snapshots/0e9e"),
-            "meta-llama/Llama-3.1-8B"
-        );
-        assert_eq!(name("/no/such/Qwen2.5-0.5B/"), "Qwen2.5-0.5B");
-        assert_eq!(name("/root/LLM-Research/Meta-Llama-3___1-8B-Instruct"), "Meta-Llama-3.1-8B-Instruct");
-    }
 
     #[test]
     fn versions_as_flags() {

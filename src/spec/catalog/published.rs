@@ -1,6 +1,8 @@
 //! Checkpoints that others published in another format: `Qwen3-4B-FP8`, `…-GGUF:Q4_K_M`. Where the catalog has no entry of
 //! the name, the model it was made from stands in, with the format that the name says.
 
+use std::path::Path;
+
 use super::{Directories, model};
 use crate::spec::{DataType, ModelSpec, SpecError};
 
@@ -53,6 +55,22 @@ pub fn model_or_base(
     }
 }
 
+/// A model that was named on another machine, by the name that a catalog may know: the repository of a cache directory, the
+/// last part of a path that does not exist here.
+#[must_use]
+pub fn name_elsewhere(model: &str) -> String {
+    let model = model.trim_end_matches(['/', '\\']);
+    if let Some(cached) = model.split(['/', '\\']).find_map(|part| part.strip_prefix("models--")) {
+        return cached.replacen("--", "/", 1);
+    }
+    let is_path = model.starts_with(['/', '.', '~', '\\']) || model.matches('/').count() > 1;
+    if !is_path || Path::new(model).exists() {
+        return model.to_owned();
+    }
+    // ModelScope writes a dot in a directory's name as three underscores
+    model.rsplit(['/', '\\']).next().unwrap_or(model).replace("___", ".")
+}
+
 /// The name before its format, and the format.
 fn parts(name: &str) -> Option<(&str, DataType)> {
     if let Some((repository, quantisation)) = name.split_once(':') {
@@ -70,6 +88,19 @@ fn parts(name: &str) -> Option<(&str, DataType)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_other_machines() {
+        for (written, name) in [
+            ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B"),
+            ("/models/models--meta-llama--Llama-3.1-8B/snapshots/0e9e", "meta-llama/Llama-3.1-8B"),
+            ("/no/such/Qwen2.5-0.5B/", "Qwen2.5-0.5B"),
+            ("/root/LLM-Research/Meta-Llama-3___1-8B-Instruct", "Meta-Llama-3.1-8B-Instruct"),
+            ("/", ""),
+        ] {
+            assert_eq!(name_elsewhere(written), name);
+        }
+    }
 
     #[test]
     fn names_with_a_format() {
