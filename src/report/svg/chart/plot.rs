@@ -52,7 +52,6 @@ impl<'a> Plot<'a> {
         for (i, series) in chart.series.iter().enumerate() {
             self.band(out, i, series);
         }
-        self.marks();
         for (i, series) in chart.series.iter().enumerate() {
             self.curve(out, i, series);
         }
@@ -63,6 +62,10 @@ impl<'a> Plot<'a> {
         for draw in [Draw::Asked, Draw::Limit, Draw::Named, Draw::Line, Draw::Curve] {
             for series in chart.series.iter().filter(|s| s.draw == draw) {
                 self.labels(out, series);
+            }
+            if draw == Draw::Asked {
+                // it may cross the line of a mark, others may not
+                self.marks();
             }
         }
     }
@@ -185,7 +188,12 @@ impl<'a> Plot<'a> {
                         name => format!("{}: {name}", series.name),
                     };
                     // bold letters are wider
-                    let places = around(self.at(point.x, point.y), 7.0, 1.1 * width(&text, TEXT));
+                    let (at, wide) = (self.at(point.x, point.y), 1.1 * width(&text, TEXT));
+                    let mut places = around(at, 7.0, wide).to_vec();
+                    // where a curve ends in a corner, further off
+                    for down in [24.0, -24.0, 38.0, -38.0] {
+                        places.extend([[at[0] - wide - 6.0, at[1] + down], [at[0] + 6.0, at[1] + down]]);
+                    }
                     self.label(out, "b halo", &text, &places);
                 }
             }
