@@ -104,7 +104,7 @@ pub(super) fn duration(text: &str) -> Result<Seconds, String> {
 #[derive(Debug, Clone, Args)]
 pub(super) struct DeploymentArgs {
     /// Catalog id, Hugging Face id, directory, config.json, .gguf, one of our TOML files, or a whole
-    /// `vllm serve …` line in quotes.
+    /// `vllm serve …` line, manifest or start-up log, in quotes or as a file.
     #[arg(
         value_name = "MODEL",
         required_unless_present_any = ["model_flag", "log_model"],
