@@ -4,6 +4,7 @@
 //! all limits, by the very run that `simulate` makes. Deployments are taken in the order of what they cost at least
 //! ([`bound`]), so that most are never simulated.
 
+mod advice;
 mod bound;
 mod money;
 mod near;
@@ -19,6 +20,7 @@ use super::simulate::{Demand, Latencies, Rates, Usage};
 use super::{Candidate, HourlyPrice, Options};
 use crate::serving::Slo;
 use crate::spec::{SpecError, Workload};
+pub use advice::{Advice, EngineFlag, Mistake};
 pub use near::NearMiss;
 
 /// Who sends requests.
@@ -252,6 +254,8 @@ pub struct Size {
     pub candidates: Vec<SizeCandidate>,
     /// Cheaper fleets, and why they do not hold.
     pub near_misses: Vec<NearMiss>,
+    /// How to run the first candidate.
+    pub advice: Option<Advice>,
     /// Deployments that cannot hold them.
     pub rejected: Vec<Rejected>,
     /// How much was looked at.
@@ -271,6 +275,7 @@ pub fn size(question: &SizeQuestion<'_>) -> Result<Size, SpecError> {
     let (sites, rejected) = site::ready(question);
     let mut found = search::search(question, sites, rejected);
     let near_misses = near::near_misses(question, &mut found)?;
+    let advice = found.listed().first().map(|first| advice::advice(question, first)).transpose()?;
     let listed: Result<Vec<SizeCandidate>, SpecError> =
         found.listed().iter().map(|f| f.described(question)).collect();
     let candidates = listed?;
@@ -295,6 +300,7 @@ pub fn size(question: &SizeQuestion<'_>) -> Result<Size, SpecError> {
             objective: question.objective,
         },
         candidates,
+        advice,
         near_misses,
         searched: found.searched,
         warnings: found.warnings(),

@@ -4,7 +4,9 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 use super::{Report, Section, count, duration, number, percent, usd};
-use crate::answer::{NearMiss, Objective, Obstacle, Size, SizeCandidate, SizeInputs};
+use crate::answer::{
+    Advice, EngineFlag, Mistake, NearMiss, Objective, Obstacle, Size, SizeCandidate, SizeInputs,
+};
 
 /// Reasons that are named where not all are asked for.
 const REASONS: usize = 5;
@@ -20,6 +22,10 @@ pub fn sized(answer: &Size, list_left_out: bool) -> Report {
     }
     if !answer.near_misses.is_empty() {
         sections.push(near(answer));
+    }
+    if let Some(advice) = &answer.advice {
+        sections.extend(flags(advice));
+        sections.extend(mistakes(advice));
     }
     sections.extend(left_out(answer, list_left_out));
     Report {
@@ -163,6 +169,22 @@ fn near(answer: &Size) -> Section {
     section
 }
 
+fn flags(advice: &Advice) -> Option<Section> {
+    let mut section = Section::new("Flags for the first one", &[]);
+    for EngineFlag { flag, value, reason } in &advice.engine_flags {
+        section.row([format!("{flag} {value}").trim_end().to_owned(), reason.clone()]);
+    }
+    (!section.rows.is_empty()).then_some(section)
+}
+
+fn mistakes(advice: &Advice) -> Option<Section> {
+    let mut section = Section::new("What other settings would do to it", &[]);
+    for Mistake { change, effect, .. } in &advice.mistakes {
+        section.row([change.clone(), effect.clone()]);
+    }
+    (!section.rows.is_empty()).then_some(section)
+}
+
 fn left_out(answer: &Size, all: bool) -> Option<Section> {
     if answer.rejected.is_empty() {
         return None;
@@ -225,8 +247,14 @@ fn footer(answer: &Size) -> Vec<String> {
     let mut lines = vec![];
     match answer.candidates.first() {
         Some(first) => {
-            let words: Vec<String> = first.simulate_args.iter().map(|w| quoted(w)).collect();
-            lines.push(format!("The first one again: foretoken simulate {}", words.join(" ")));
+            let line = |words: &[String]| words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ");
+            if let Some(advice) = &answer.advice {
+                if let Some(command) = &advice.command {
+                    lines.push(format!("Start it: {}", line(command)));
+                }
+                lines.extend(advice.notes.iter().map(|note| format!("  {note}")));
+            }
+            lines.push(format!("See it: foretoken simulate {}", line(&first.simulate_args)));
             if let Some(price) = &first.price {
                 lines.push(format!("Its price: {}.", super::cost::price(price)));
             }

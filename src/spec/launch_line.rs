@@ -8,6 +8,7 @@
 mod flags;
 mod manifest;
 mod tokens;
+mod write;
 
 use std::iter::Peekable;
 
@@ -15,6 +16,7 @@ use super::deployment::EngineKind;
 use super::{DataType, SpecError};
 use flags::{Action, action};
 use tokens::{Token, split};
+pub use write::write;
 
 /// A flag of ours with its value.
 type Flag = (&'static str, Option<String>);

@@ -176,6 +176,18 @@ impl<'a> Site<'a> {
         Ok(Self { most, ..site })
     }
 
+    /// The same under the same load, deployed otherwise.
+    pub(super) fn with(&self, deployment: Deployment) -> Self {
+        Self {
+            deployment,
+            demand: self.demand.clone(),
+            layout: self.layout.clone(),
+            rates: self.rates.clone(),
+            warnings: vec![],
+            ..*self
+        }
+    }
+
     /// Accelerators of one replica.
     pub(super) fn accelerators(&self) -> u32 {
         self.deployment.parallelism.accelerators()
