@@ -56,8 +56,8 @@ pub use simulate::{
     load_curve, load_of, simulate,
 };
 pub use size::{
-    Advice, Constraints, EngineFlag, Mistake, NearMiss, Objective, Obstacle, Rejected, Searched, Size,
-    SizeCandidate, SizeInputs, SizeLoad, SizeQuestion, size,
+    Advice, Arrangement, ArrangementRate, Comparison, Constraints, DayProfile, EngineFlag, Mistake, NearMiss,
+    Objective, Obstacle, Rejected, Searched, Size, SizeCandidate, SizeInputs, SizeLoad, SizeQuestion, size,
 };
 pub use speculation::{Draft, SpeculationOptions, SpeculationUse};
 pub use sweep::{

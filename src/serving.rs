@@ -43,7 +43,7 @@ pub use presets::Preset;
 pub use replica::{Pool, Replica};
 pub use request::{Finished, Rejection, Request};
 pub use router::Routing;
-pub use run::{Backlog, Outcome, RunOptions, run};
+pub use run::{Backlog, LocalPrefill, Outcome, RunOptions, run};
 pub use scheduler::{Admission, BatchWait, Discipline, LEVEL_TOKENS, Order, Scheduler};
 pub use sessions::Turns;
 pub use speculation::Speculation;

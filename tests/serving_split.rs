@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use foretoken::answer::{Demand, Kernels, KvLink, Options, Question, Simulation, SplitQuestion, simulate};
-use foretoken::serving::{Arrivals, Length, Lengths, Rate, Routing, Slo, Traffic};
+use foretoken::serving::{Arrivals, Length, Lengths, LocalPrefill, Rate, Routing, Slo, Traffic};
 use foretoken::spec::catalog::{self, Directories};
 use foretoken::spec::{Accelerator, Deployment, Engine, EngineKind, Load, ModelSpec, Parallelism, Workload};
 
@@ -43,6 +43,7 @@ struct Second {
     replicas: u32,
     link: KvLink,
     overlapped: bool,
+    local: LocalPrefill,
 }
 
 impl Site {
@@ -64,13 +65,21 @@ impl Site {
             link: s.link,
             latency_s: 0.0,
             overlapped: s.overlapped,
+            local: s.local,
             search: None,
         });
         simulate(&question, demand, split.as_ref()).unwrap()
     }
 }
 
-const RDMA: Second = Second { replicas: 1, link: KvLink::Rdma, overlapped: false };
+/// Every prompt goes to the prefill pool.
+const NONE: LocalPrefill = LocalPrefill { tokens: 0, queue: None };
+const RDMA: Second = Second {
+    replicas: 1,
+    link: KvLink::Rdma,
+    overlapped: false,
+    local: LocalPrefill { tokens: 0, queue: None },
+};
 
 #[test]
 fn every_request_ends_under_open_and_closed_loops() {
@@ -102,7 +111,8 @@ fn a_transfer_takes_its_bytes_over_the_bandwidth() {
     let site = site("llama-3.1-8b", "h100-sxm", 1);
     let mut demand = demand(1.0, Lengths::fixed(4000, 50), 5);
     demand.traffic.arrivals = Arrivals::Closed(1);
-    let with = |link, overlapped| site.run(&demand, Some(Second { replicas: 1, link, overlapped }));
+    let with =
+        |link, overlapped| site.run(&demand, Some(Second { replicas: 1, link, overlapped, local: NONE }));
     let together = site.run(&demand, None);
     let slow = with(KvLink::Given(1e9), false);
     // 2 · 8 heads · 128 wide · 2 bytes · 32 layers · 4000 tokens
@@ -177,7 +187,15 @@ fn goodput_gains_by_splitting_and_a_slow_link_takes_it_back() {
         (1..4)
             .map(|p| {
                 demand.replicas = p;
-                rate(&site.run(demand, Some(Second { replicas: 4 - p, link, overlapped: false })))
+                rate(&site.run(
+                    demand,
+                    Some(Second {
+                        replicas: 4 - p,
+                        link,
+                        overlapped: false,
+                        local: LocalPrefill { tokens: 0, queue: None },
+                    }),
+                ))
             })
             .fold(0.0, f64::max)
     };
@@ -185,4 +203,37 @@ fn goodput_gains_by_splitting_and_a_slow_link_takes_it_back() {
     println!("requests/s: together {together}, apart {fast}, over a slow link {slow}");
     assert!(fast > 1.2 * together, "{fast} {together}");
     assert!(slow < 0.5 * fast, "{slow} {fast}");
+}
+
+/// A decode pool that computes all prompts itself is a fleet of replicas that do both; one that helps a busy prefill pool lies
+/// between the two, and loses nothing.
+#[test]
+fn a_decode_pool_may_compute_prompts_itself() {
+    let here = site("llama-3.1-8b", "h100-sxm", 1);
+    let lengths = || Lengths::Independent { input: Length::Uniform(100, 3000), output: Length::Fixed(60) };
+    let load = || demand(30.0, lengths(), 600);
+    let run = |local: LocalPrefill| here.run(&load(), Some(Second { replicas: 2, local, ..RDMA }));
+    let alone = here.run(&Demand { replicas: 2, ..load() }, None);
+    let all = run(LocalPrefill { tokens: u32::MAX, queue: None });
+    for (one, other) in
+        [(all.latency.ttft_s, alone.latency.ttft_s), (all.latency.tpot_s, alone.latency.tpot_s)]
+    {
+        // added up in another order
+        assert!((one.mean / other.mean - 1.0).abs() < 1e-12);
+        assert_eq!([one.p50, one.p90, one.p99], [other.p50, other.p90, other.p99]);
+    }
+    let (none, some, busy) = (
+        run(NONE),
+        run(LocalPrefill { tokens: 1000, queue: None }),
+        run(LocalPrefill { tokens: 0, queue: Some(2) }),
+    );
+    for one in [&none, &some, &busy] {
+        assert_eq!((one.completed_requests, one.rejected_requests), (600, 0));
+        assert_eq!(one.output_tokens, none.output_tokens);
+    }
+    // fewer prompts wait for the one prefill replica
+    assert!(some.latency.queue_s.mean < none.latency.queue_s.mean);
+    assert!(busy.latency.ttft_s.p90 < none.latency.ttft_s.p90);
+    // and those that generate are disturbed more
+    assert!(some.latency.tpot_s.mean > none.latency.tpot_s.mean);
 }

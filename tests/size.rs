@@ -48,6 +48,7 @@ fn simulate_confirms_every_candidate() {
         "llama-3.1-8b --ttft 500ms --tpot 50ms --request-rate 12 --gpu h100-sxm,l40s,a100-sxm-80",
         "qwen3-30b-a3b --slo p95:tpot=30ms --request-rate 6 --gpu h100-sxm,h200-sxm --engine vllm,sglang --output-len 100",
         "llama-3.1-70b --goodput ttft:1500 tpot:60 --users 200 --think-time 20s --gpu h100-sxm,b200-sxm --preset chat",
+        "qwen3-30b-a3b --ttft 500 --tpot 15 --preset summarise --request-rate 20 --gpu h200-sxm",
         "llama-3.1-8b --ttft 800 --percentile p99 --hourly-rates 1,2,9,4 --gpu l4,l40s --quantization fp8,int4 --router least-loaded --headroom 0.2 --own",
     ] {
         let answer = sized(question);
@@ -256,6 +257,24 @@ fn hardware_at_hand_and_budgets_bound_the_answer() {
     .assert()
     .code(3);
     assert!(String::from_utf8_lossy(&none.get_output().stdout).contains("Nothing holds"));
+}
+
+#[test]
+fn a_day_needs_its_busiest_hour_and_less_in_the_others() {
+    let day = sized(
+        "llama-3.1-8b --ttft 800 --tpot 40 --hourly-rates 0,5,60,20 --gpu l40s --tp 1 --pp 1 --quantization fp8",
+    );
+    let steady = sized(
+        "llama-3.1-8b --ttft 800 --tpot 40 --request-rate 20 --gpu l40s --tp 1 --pp 1 --quantization fp8",
+    );
+    let replicas = |value: &Value| list(value, "candidates")[0]["replicas"].as_u64().unwrap();
+    let hours: Vec<u64> =
+        list(&day["profile"], "replicas_by_hour").iter().map(|n| n.as_u64().unwrap()).collect();
+    assert_eq!((hours[0], hours[2], hours[3]), (1, replicas(&day), replicas(&steady)));
+    let (fixed, scaled) = (&day["profile"]["usd_fixed"], &day["profile"]["usd_scaled"]);
+    let price = list(&day, "candidates")[0]["usd_per_gpu_hour"].as_f64().unwrap();
+    assert!((fixed.as_f64().unwrap() - price * 4.0 * replicas(&day) as f64).abs() < 1e-9);
+    assert!((scaled.as_f64().unwrap() - price * hours.iter().sum::<u64>() as f64).abs() < 1e-9);
 }
 
 #[test]

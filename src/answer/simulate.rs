@@ -21,6 +21,7 @@ use crate::serving::{Arrivals, Discipline, Metrics, Outcome, Routing, Slo, Summa
 use crate::spec::Load;
 pub(super) use fleet::Fleet;
 pub(super) use measures::{rates, saturation, usage};
+pub(super) use rate::highest;
 
 pub use load_curve::{LoadCurve, LoadCurvePoint, load_curve};
 pub use split::{Disaggregation, KvLink, LinkUse, PoolUse, SplitQuestion, SplitRate};

@@ -6,11 +6,14 @@
 
 mod advice;
 mod bound;
+mod compare;
 mod money;
 mod near;
+mod profile;
 mod reason;
 mod search;
 mod site;
+mod split;
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,7 +24,9 @@ use super::{Candidate, HourlyPrice, Options};
 use crate::serving::Slo;
 use crate::spec::{SpecError, Workload};
 pub use advice::{Advice, EngineFlag, Mistake};
+pub use compare::{Arrangement, ArrangementRate, Comparison};
 pub use near::NearMiss;
+pub use profile::DayProfile;
 
 /// Who sends requests.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,8 +120,10 @@ pub struct SizeCandidate {
     pub gpu: String,
     /// Accelerators in all.
     pub num_gpus: u32,
-    /// Replicas behind the router.
+    /// Replicas behind the router; of two pools those that compute prompts.
     pub replicas: u32,
+    /// Replicas that generate, where they have a pool of their own; 0 where all do both.
+    pub decode_replicas: u32,
     /// Tensor parallel degree of one.
     pub tensor_parallel_size: u32,
     /// Pipeline parallel degree.
@@ -254,8 +261,13 @@ pub struct Size {
     pub candidates: Vec<SizeCandidate>,
     /// Cheaper fleets, and why they do not hold.
     pub near_misses: Vec<NearMiss>,
-    /// How to run the first candidate.
+    /// How to run the first candidate whose replicas do both.
     pub advice: Option<Advice>,
+    /// What arranging that one's replicas otherwise would do.
+    pub comparison: Option<Comparison>,
+    /// What that one needs hour by hour, of an hourly load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<DayProfile>,
     /// Deployments that cannot hold them.
     pub rejected: Vec<Rejected>,
     /// How much was looked at.
@@ -274,8 +286,16 @@ pub fn size(question: &SizeQuestion<'_>) -> Result<Size, SpecError> {
     }
     let (sites, rejected) = site::ready(question);
     let mut found = search::search(question, sites, rejected);
-    let near_misses = near::near_misses(question, &mut found)?;
-    let advice = found.listed().first().map(|first| advice::advice(question, first)).transpose()?;
+    let mut near_misses = near::near_misses(question, &found)?;
+    found.split(question)?;
+    let least = found.listed().first().map_or(f64::INFINITY, |first| first.value);
+    near_misses.retain(|miss| miss.value < least);
+    let advice = found.first_whole().map(|first| advice::advice(question, first)).transpose()?;
+    let profile = match found.first_whole() {
+        Some(first) => profile::profile(question, first)?,
+        None => None,
+    };
+    let comparison = found.first_whole().map(|first| compare::compared(question, first)).transpose()?;
     let listed: Result<Vec<SizeCandidate>, SpecError> =
         found.listed().iter().map(|f| f.described(question)).collect();
     let candidates = listed?;
@@ -301,6 +321,8 @@ pub fn size(question: &SizeQuestion<'_>) -> Result<Size, SpecError> {
         },
         candidates,
         advice,
+        comparison,
+        profile,
         near_misses,
         searched: found.searched,
         warnings: found.warnings(),

@@ -99,6 +99,7 @@ pub(super) fn run(arguments: &SimulateArgs, context: &Context) -> Result<(), Cli
         link: split.kv_link,
         latency_s: split.latency_s(),
         overlapped: split.kv_overlap,
+        local: split.local(),
         search: split.find_split.then_some(arguments.replicas.saturating_add(*replicas)),
     });
     let answer = simulate(&question, &demand, second.as_ref())?;

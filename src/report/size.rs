@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Report, Section, count, duration, number, percent, usd};
 use crate::answer::{
-    Advice, EngineFlag, Mistake, NearMiss, Objective, Obstacle, Size, SizeCandidate, SizeInputs,
+    Advice, Comparison, EngineFlag, Mistake, NearMiss, Objective, Obstacle, Size, SizeCandidate, SizeInputs,
 };
 
 /// Reasons that are named where not all are asked for.
@@ -24,9 +24,11 @@ pub fn sized(answer: &Size, list_left_out: bool) -> Report {
         sections.push(near(answer));
     }
     if let Some(advice) = &answer.advice {
-        sections.extend(flags(advice));
+        sections.extend(flags(answer, advice));
         sections.extend(mistakes(advice));
     }
+    sections.extend(answer.comparison.as_ref().map(comparison));
+    sections.extend(answer.profile.as_ref().map(|p| profile(answer, p)));
     sections.extend(left_out(answer, list_left_out));
     Report {
         heading: heading(answer),
@@ -110,7 +112,10 @@ fn candidates(answer: &Size) -> Section {
         let mut row = vec![
             (place + 1).to_string(),
             format!("{}× {}", c.num_gpus, c.gpu),
-            fleet(c.replicas, &degrees(c)),
+            match c.decode_replicas {
+                0 => fleet(c.replicas, &degrees(c)),
+                decode => format!("{} prefill + {decode} decode of {}", c.replicas, degrees(c)),
+            },
             c.weight_dtype.clone(),
         ];
         if several {
@@ -169,8 +174,17 @@ fn near(answer: &Size) -> Section {
     section
 }
 
-fn flags(advice: &Advice) -> Option<Section> {
-    let mut section = Section::new("Flags for the first one", &[]);
+/// What the advice is about, where the first candidate has two pools.
+fn whole(answer: &Size) -> &'static str {
+    if answer.candidates.first().is_some_and(|c| c.decode_replicas > 0) {
+        " whose replicas do both"
+    } else {
+        ""
+    }
+}
+
+fn flags(answer: &Size, advice: &Advice) -> Option<Section> {
+    let mut section = Section::new(format!("Flags for the first{}", whole(answer)), &[]);
     for EngineFlag { flag, value, reason } in &advice.engine_flags {
         section.row([format!("{flag} {value}").trim_end().to_owned(), reason.clone()]);
     }
@@ -183,6 +197,30 @@ fn mistakes(advice: &Advice) -> Option<Section> {
         section.row([change.clone(), effect.clone()]);
     }
     (!section.rows.is_empty()).then_some(section)
+}
+
+fn comparison(comparison: &Comparison) -> Section {
+    let mut section = Section::new(format!("{} replicas of it arranged otherwise", comparison.replicas), &[]);
+    for verdict in &comparison.verdicts {
+        section.row([verdict.clone()]);
+    }
+    section
+}
+
+fn profile(answer: &Size, profile: &DayProfile) -> Section {
+    let mut section = Section::new(format!("Hour by hour, the first{}", whole(answer)), &[]);
+    let numbers: Vec<String> = profile.replicas_by_hour.iter().map(u32::to_string).collect();
+    section.row(["replicas", &numbers.join(" ")]);
+    let cost = |dollars: Option<f64>| dollars.map_or("–".into(), usd);
+    let all = format!("{} with the busiest hour's all the time", cost(profile.usd_fixed));
+    section.row(["cost of the profile", all.as_str()]);
+    let scaled = format!(
+        "{} with replicas that come and go ({} of the hours; starting them is not counted)",
+        cost(profile.usd_scaled),
+        percent(profile.share_of_replica_hours)
+    );
+    section.row(["", scaled.as_str()]);
+    section
 }
 
 fn left_out(answer: &Size, all: bool) -> Option<Section> {

@@ -150,6 +150,11 @@ impl Replica {
         if self.is_idle() { self.now.max(first) } else { self.now }
     }
 
+    /// When the next iteration is decided: [`Replica::advance`] does something if that is before `until`.
+    pub(super) fn next_decision(&self) -> f64 {
+        if self.is_idle() { self.horizon() } else { self.decision() }
+    }
+
     fn is_idle(&self) -> bool {
         self.ranks.iter().all(|r| r.in_flight() == 0)
     }

@@ -28,12 +28,31 @@ pub struct RunOptions {
     pub slo: Slo,
     /// When tokens are due; none counts nothing.
     pub due: Option<Deadlines>,
+    /// Which prompts a pool for decode computes itself.
+    pub local: LocalPrefill,
     /// Keep every request that ended.
     pub records: bool,
     /// Carry out every decode step by itself.
     pub step_by_step: bool,
     /// Requests in the system at which no more are sent: the load is beyond capacity.
     pub most_in_flight: u64,
+}
+
+/// Prompts that are computed where they generate although there is a pool for prompts (conditional disaggregation: the
+/// `max_local_prefill_length` and `max_prefill_queue_size` of NVIDIA Dynamo's disaggregated router).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LocalPrefill {
+    /// Prompts of up to so many tokens.
+    pub tokens: u32,
+    /// All prompts while the prefill replica in turn has so many requests; none for never.
+    pub queue: Option<u32>,
+}
+
+impl LocalPrefill {
+    /// True of a prompt of so many tokens, with so many requests at the prefill replica.
+    pub(super) fn takes(self, tokens: u32, waiting: usize) -> bool {
+        tokens <= self.tokens || self.queue.is_some_and(|most| waiting >= most as usize)
+    }
 }
 
 impl Default for RunOptions {
@@ -44,6 +63,7 @@ impl Default for RunOptions {
             routing: Routing::RoundRobin,
             slo: Slo::default(),
             due: None,
+            local: LocalPrefill::default(),
             records: false,
             step_by_step: false,
             most_in_flight: 1_000_000,
@@ -159,16 +179,16 @@ impl Driver {
         }
     }
 
-    /// Advances the replica that is furthest behind, up to what may depend on the request sent then. False
-    /// when none can.
+    /// Advances the replica that decides first, up to what may depend on the request sent then. False when none can.
     fn advance(&mut self, clock: &mut StepClock, sending: f64) -> bool {
         if let [replica] = self.replicas.as_mut_slice() {
             let moved = replica.advance(clock, sending + self.intake, &mut self.metrics);
             self.collect(0);
             return moved;
         }
-        let behind =
-            |a: &usize, b: &usize| self.replicas[*a].horizon().total_cmp(&self.replicas[*b].horizon());
+        let behind = |a: &usize, b: &usize| {
+            self.replicas[*a].next_decision().total_cmp(&self.replicas[*b].next_decision())
+        };
         let Some(first) = (0..self.replicas.len()).min_by(behind) else { return false };
         // an end elsewhere can send a request here, which arrives an intake later at the earliest
         let others = (0..self.replicas.len()).filter(|i| *i != first).map(|i| self.replicas[i].horizon());

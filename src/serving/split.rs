@@ -222,9 +222,14 @@ impl Driver {
         }
     }
 
-    /// Sends the cache of a prompt to the decode replica with the fewest requests.
+    /// The decode replica with the fewest requests.
+    fn emptiest(&self) -> usize {
+        (0..self.decode.len()).min_by_key(|i| self.decode[*i].in_flight()).unwrap_or(0)
+    }
+
+    /// Sends the cache of a prompt to the emptiest decode replica.
     fn hand_over(&mut self, Computed { prompt, output, by }: Computed) {
-        let to = (0..self.decode.len()).min_by_key(|i| self.decode[*i].in_flight()).unwrap_or(0);
+        let to = self.emptiest();
         let times = self.link.times(prompt.input, prompt.finished - prompt.scheduled);
         let ready = self.lanes.send([by, to], prompt.finished, times, self.link.latency_s);
         self.decode[to].submit_computed(&prompt, output, ready);
@@ -234,11 +239,17 @@ impl Driver {
         let Some((request, number)) = self.source.take(at) else { return };
         let prompt = Request { output: 1, ..request };
         let to = self.options.routing.choose(&self.prefill, &prompt, number);
+        let local = self.options.local.takes(request.input, self.prefill[to].in_flight());
         let refused = match self.decode.first().and_then(|d| d.refusal(request.input, request.output)) {
             Some(reason) => Err(reason),
+            None if local => {
+                let emptiest = self.emptiest();
+                self.decode[emptiest].submit(&request, number)
+            }
             None => self.prefill[to].submit(&prompt, number),
         };
         match refused {
+            Ok(()) if local => {}
             Ok(()) => {
                 self.outputs.insert(number, request.output);
             }

@@ -12,7 +12,7 @@ use crate::answer::service::Service;
 use crate::answer::speculation::SpeculationUse;
 use crate::memory::{MemoryError, occupancy};
 use crate::serving::{
-    Arrivals, Link, Metrics, Outcome, RunOptions, SplitOutcome, Stage, Tier, Traffic, run_split,
+    Arrivals, Link, LocalPrefill, Metrics, Outcome, RunOptions, SplitOutcome, Stage, Tier, Traffic, run_split,
 };
 use crate::spec::{Load, SpecError, Workload};
 use std::sync::Arc;
@@ -89,6 +89,8 @@ pub(in crate::answer) struct Fleet {
     first: Side,
     /// The decode pool and the way to it.
     second: Option<(Side, Link, &'static str)>,
+    /// Prompts that it computes itself.
+    local: LocalPrefill,
 }
 
 /// What came of a run.
@@ -112,20 +114,22 @@ impl Fleet {
             }
             None => None,
         };
-        Ok(Self { first, second })
+        let local = split.map_or_else(LocalPrefill::default, |s| s.local);
+        Ok(Self { first, second, local })
     }
 
     pub fn serve(&mut self, traffic: &Traffic, options: &RunOptions) -> Result<Served, SpecError> {
         let replicas = self.first.replicas;
+        let options = RunOptions { local: self.local, ..*options };
         let first = &mut self.first;
         match &mut self.second {
             Some((second, link, _)) if second.replicas > 0 => {
                 let SplitOutcome { outcome, prefill, prefill_peak_occupancy, sending_s } =
-                    run_split(first.stage(), second.stage(), link, traffic, options)?;
+                    run_split(first.stage(), second.stage(), link, traffic, &options)?;
                 Ok(Served { outcome, prefill: Some((prefill, prefill_peak_occupancy, sending_s)) })
             }
             _ => {
-                let outcome = first.service.serve(traffic, &RunOptions { replicas, ..*options })?;
+                let outcome = first.service.serve(traffic, &RunOptions { replicas, ..options })?;
                 Ok(Served { outcome, prefill: None })
             }
         }

@@ -11,7 +11,11 @@ const RATE_WIDTH: f64 = 0.01;
 /// The highest rate of a Poisson process (or one of the demand's burstiness) at which the limits hold, by
 /// doubling and halving from the rate that the deployment reached and then bisecting; 0 when even 1/4096 of
 /// that is too much.
-pub(super) fn highest(fleet: &mut Fleet, demand: &Demand, outcome: &Outcome) -> Result<f64, SpecError> {
+pub(in crate::answer) fn highest(
+    fleet: &mut Fleet,
+    demand: &Demand,
+    outcome: &Outcome,
+) -> Result<f64, SpecError> {
     let shape = match demand.traffic.arrivals {
         Arrivals::Open(_, shape) => shape,
         _ => 1.0,

@@ -4,7 +4,7 @@ use serde::Serialize;
 use std::str::FromStr;
 
 use super::super::estimate::{Inputs, Question};
-use crate::serving::{CacheBytes, Link, Summary};
+use crate::serving::{CacheBytes, Link, LocalPrefill, Summary};
 use crate::spec::model::Mixer;
 use crate::spec::{Accelerator, Formats, ModelSpec, SpecError};
 use crate::units::parse_bandwidth;
@@ -22,6 +22,8 @@ pub struct SplitQuestion<'a> {
     pub latency_s: f64,
     /// Layers are sent while later ones are computed.
     pub overlapped: bool,
+    /// Prompts that the decode pool computes itself.
+    pub local: LocalPrefill,
     /// Look for the highest rate of every way to split so many replicas.
     pub search: Option<u32>,
 }

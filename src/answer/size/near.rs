@@ -34,7 +34,7 @@ pub struct NearMiss {
 /// replicas as cost less, the dearest first.
 pub(super) fn near_misses(
     question: &SizeQuestion<'_>,
-    found: &mut Results<'_>,
+    found: &Results<'_>,
 ) -> Result<Vec<NearMiss>, SpecError> {
     let Some(first) = found.listed().first() else { return Ok(vec![]) };
     // a latency is not bought by the replica

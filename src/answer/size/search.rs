@@ -3,11 +3,14 @@
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
+use super::compare::pool;
 use super::site::{Fitted, Site, rejected};
+use super::split::{pools, split};
 use super::{Rejected, Searched, SizeCandidate, SizeQuestion};
 use crate::answer::cost::Cost;
 use crate::answer::estimate::Latency;
 use crate::answer::simulate::{Latencies, paid, rates, usage};
+use crate::serving::LocalPrefill;
 use crate::spec::SpecError;
 
 /// Deployments sized at a time. Fixed, so that the answer does not depend on the number of threads.
@@ -116,14 +119,31 @@ fn listed_first(question: &SizeQuestion<'_>, found: &mut Vec<Found<'_>>) -> usiz
     listed
 }
 
-impl Results<'_> {
+impl<'a> Results<'a> {
+    /// Adds the fleets of two pools that need fewer replicas than those listed.
+    pub(super) fn split(&mut self, question: &SizeQuestion<'a>) -> Result<(), SpecError> {
+        let fewer: Result<Vec<Option<Found<'a>>>, SpecError> =
+            self.listed().par_iter().map(|found| split(question, found)).collect();
+        for found in fewer?.into_iter().flatten() {
+            let place = self.listed().partition_point(|listed| listed.value <= found.value);
+            self.found.insert(place, found);
+            self.listed += 1;
+        }
+        Ok(())
+    }
+
+    /// The first that does both in every replica.
+    pub(super) fn first_whole(&self) -> Option<&Found<'a>> {
+        self.listed().iter().find(|found| found.fitted.decode_replicas == 0)
+    }
+
     /// The fleets that are listed.
-    pub(super) fn listed(&self) -> &[Found<'_>] {
+    pub(super) fn listed(&self) -> &[Found<'a>] {
         &self.found[..self.listed]
     }
 
     /// Those that hold and are not listed.
-    pub(super) fn unlisted(&self) -> &[Found<'_>] {
+    pub(super) fn unlisted(&self) -> &[Found<'a>] {
         &self.found[self.listed..]
     }
 
@@ -142,7 +162,7 @@ impl Results<'_> {
 impl Found<'_> {
     /// Accelerators in all.
     pub(super) fn gpus(&self) -> u32 {
-        self.site.accelerators() * self.fitted.replicas
+        self.site.accelerators() * (self.fitted.replicas + self.fitted.decode_replicas)
     }
 
     /// By value, then by accelerators, then by E2E; equals in the order they were given in.
@@ -160,15 +180,22 @@ impl Found<'_> {
         let (site, outcome) = (&self.site, &self.fitted.outcome);
         let metrics = &outcome.metrics;
         let gpus = self.gpus();
-        let latency = Latencies::of(metrics, false);
+        let decode = self.fitted.decode_replicas;
+        let latency = Latencies::of(metrics, decode > 0);
         let rows =
             if metrics.worked.seconds > 0.0 { crate::answer::service::mean_rows(metrics) } else { 1.0 };
         let asked = site.question(question);
         let means = [latency.ttft_s.mean, latency.tpot_s.mean, latency.e2e_s.mean];
         let mean = Latency::simulated(metrics);
-        let intervals = site.fleet(question)?.intervals(&asked, None, &mean, rows, outcome, means).0;
+        let intervals = if decode > 0 {
+            let pool = pool(asked, decode, LocalPrefill::default());
+            let fleet = pools(question, self, [self.fitted.replicas, decode])?.0;
+            fleet.intervals(&asked, Some(&pool), &mean, rows, outcome, means).0
+        } else {
+            site.fleet(question)?.intervals(&asked, None, &mean, rows, outcome, means).0
+        };
         let throughput = rates(outcome, gpus);
-        let paid = paid(outcome, self.fitted.replicas);
+        let paid = paid(outcome, self.fitted.replicas + decode);
         let price = site.rates.price.clone();
         let cost = price.as_ref().map(|p| Cost::of(p, question.options.cost.duty(), gpus, paid));
         let layout = &site.layout;
@@ -178,6 +205,7 @@ impl Found<'_> {
             gpu: layout.gpu.clone(),
             num_gpus: gpus,
             replicas: self.fitted.replicas,
+            decode_replicas: decode,
             tensor_parallel_size: p.tp,
             pipeline_parallel_size: p.pp,
             data_parallel_size: p.dp,
@@ -197,9 +225,14 @@ impl Found<'_> {
             intervals,
             throughput,
             share_within_limits: metrics.good as f64 / outcome.sent.max(1) as f64,
-            utilization: usage(metrics, outcome.peak_occupancy, self.fitted.replicas, true),
+            utilization: usage(
+                metrics,
+                outcome.peak_occupancy,
+                if decode > 0 { decode } else { self.fitted.replicas },
+                true,
+            ),
             one_fewer: self.fitted.one_fewer.clone(),
-            simulate_args: site.simulate_args(question, self.fitted.replicas),
+            simulate_args: site.simulate_args(question, [self.fitted.replicas, decode]),
         })
     }
 }

@@ -49,7 +49,10 @@ pub(super) struct Site<'a> {
 
 /// The smallest fleet that holds the limits.
 pub(super) struct Fitted {
+    /// Replicas that do both, or compute prompts.
     pub replicas: u32,
+    /// Replicas that generate, where those have a pool of their own.
+    pub decode_replicas: u32,
     pub outcome: Outcome,
     /// Why one fewer does not.
     pub one_fewer: Option<String>,
@@ -188,6 +191,12 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// The same under another load.
+    pub(super) fn at_rate(&self, question: &SizeQuestion<'_>, rate: f64) -> Result<Self, SpecError> {
+        let demand = demand(question, rate, &self.alone)?;
+        Ok(Self { demand, requests_per_s: rate, least: 1, ..self.with(self.deployment.clone()) })
+    }
+
     /// Accelerators of one replica.
     pub(super) fn accelerators(&self) -> u32 {
         self.deployment.parallelism.accelerators()
@@ -264,8 +273,12 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Arguments of `simulate` for so many replicas.
-    pub(super) fn simulate_args(&self, question: &SizeQuestion<'_>, replicas: u32) -> Vec<String> {
+    /// Arguments of `simulate` for so many replicas of the first and the second pool.
+    pub(super) fn simulate_args(
+        &self,
+        question: &SizeQuestion<'_>,
+        [replicas, decode_replicas]: [u32; 2],
+    ) -> Vec<String> {
         let p = self.deployment.parallelism;
         let gpu = question.gpu_names.get(&self.layout.gpu).unwrap_or(&self.layout.gpu);
         let mut all = question.arguments.to_vec();
@@ -295,6 +308,9 @@ impl<'a> Site<'a> {
             add("--max-model-len", length.to_string());
         }
         add("--replicas", replicas.to_string());
+        if decode_replicas > 0 {
+            add("--decode-replicas", decode_replicas.to_string());
+        }
         add("--request-rate", self.requests_per_s.to_string());
         add("--num-prompts", self.demand.traffic.requests.to_string());
         all
@@ -368,7 +384,7 @@ impl<'a> Site<'a> {
         }
         let one_fewer = seen.remove(&(high - 1)).and_then(Result::err);
         let outcome = seen.remove(&high).and_then(Result::ok).unwrap_or_default();
-        Ok(Fitted { replicas: high, outcome, one_fewer })
+        Ok(Fitted { replicas: high, decode_replicas: 0, outcome, one_fewer })
     }
 
     /// One replica under its share of the load of so many.

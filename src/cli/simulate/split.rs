@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::super::args::{DeploymentArgs, duration, positive_u32};
 use crate::answer::KvLink;
+use crate::serving::LocalPrefill;
 use crate::spec::SpecError;
 use crate::units::Seconds;
 
@@ -38,6 +39,12 @@ pub(super) struct SplitArgs {
     /// Layers are sent while later ones are computed.
     #[arg(long, requires = "decode_replicas", help_heading = "Disaggregation")]
     pub kv_overlap: bool,
+    /// Prompts of up to so many tokens are computed where they generate (conditional disaggregation).
+    #[arg(long, value_parser = positive_u32, value_name = "TOKENS", requires = "decode_replicas", help_heading = "Disaggregation")]
+    local_prefill_tokens: Option<u32>,
+    /// So are all prompts while the prefill replica in turn has so many requests.
+    #[arg(long, value_parser = positive_u32, value_name = "N", requires = "decode_replicas", help_heading = "Disaggregation")]
+    local_prefill_queue: Option<u32>,
     /// Look for the highest rate that keeps the limits of every way to split --replicas and --decode-replicas, and of as
     /// many that do both.
     #[arg(long, requires = "decode_replicas", help_heading = "Disaggregation")]
@@ -53,6 +60,11 @@ impl SplitArgs {
     pub(super) fn deployment(&self, prefill: &DeploymentArgs) -> DeploymentArgs {
         let degrees = [self.decode_tp, self.decode_pp, self.decode_dp, self.decode_ep];
         prefill.elsewhere(self.decode_gpu.as_deref(), degrees)
+    }
+
+    /// Prompts that the decode pool computes itself.
+    pub(super) fn local(&self) -> LocalPrefill {
+        LocalPrefill { tokens: self.local_prefill_tokens.unwrap_or(0), queue: self.local_prefill_queue }
     }
 
     pub(super) fn latency_s(&self) -> f64 {
