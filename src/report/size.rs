@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::{Report, Section, count, duration, number, percent, usd};
 use crate::answer::{
-    Advice, Comparison, EngineFlag, Mistake, NearMiss, Objective, Obstacle, Size, SizeCandidate, SizeInputs,
+    Advice, Comparison, DayProfile, EngineFlag, Mistake, NearMiss, Objective, Obstacle, Size, SizeCandidate,
+    SizeInputs,
 };
 
 /// Reasons that are named where not all are asked for.
