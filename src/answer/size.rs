@@ -85,7 +85,7 @@ pub struct SizeQuestion<'a> {
     pub candidates: &'a [Candidate<'a>],
     /// Lengths, limits, router; its arrivals' shape is kept, their rate is the load's.
     pub demand: &'a Demand,
-    /// Requests to simulate; none for enough that the fleet fills ([`site`]).
+    /// Requests to simulate at least; none for the usual number. A fleet that takes longer to fill gets more ([`site`]).
     pub requests: Option<u64>,
     /// Who sends requests.
     pub load: &'a SizeLoad,

@@ -23,7 +23,7 @@ const FEW_REQUESTS: u64 = 4000;
 /// Requests a replica up to which one stands for all of them.
 const LEAST_OF_ONE: u64 = 500;
 /// Replicas up to which the whole fleet is simulated in every step of the search.
-const FEW_REPLICAS: u32 = 8;
+const FEW_REPLICAS: u32 = 64;
 /// With so few requests in flight at a replica at a time it is as good as idle: more replicas do not help.
 const IDLE: f64 = 0.05;
 
@@ -329,8 +329,8 @@ impl<'a> Site<'a> {
 
     /// The smallest fleet.
     ///
-    /// Replicas are doubled and then halved between one that fails and one that holds, and the last step is one replica at a
-    /// time on the whole fleet, so that what is found holds and one fewer does not. Of large fleets one replica stands for all
+    /// Replicas are doubled and then halved between one that fails and one that holds, and the last steps are runs of the whole
+    /// fleet, so that what is found holds and one fewer does not. Of large fleets one replica stands for all
     /// while they are far from the end: a router that goes round sends each every rth request of a gamma process of shape k, which
     /// is one of shape k·r and an rth of the rate.
     pub(super) fn fitted(&self, question: &SizeQuestion<'_>) -> Result<Fitted, Refusal> {
@@ -370,14 +370,27 @@ impl<'a> Site<'a> {
             let middle = low + (high - low) / 2;
             if holds(middle, &mut fleet, &mut exact)? { high = middle } else { low = middle }
         }
+        // up in steps that double until the whole fleet holds; one replica that stood for all was not far off
+        let (mut step, limit) = (1, high.saturating_mul(2).saturating_add(8).min(most));
         while !exact(high, &mut fleet)? {
-            if high >= most {
+            if high >= limit {
                 return Err(self.never(high, &mut fleet));
             }
-            high += 1;
+            (high, step) = (high.saturating_add(step).min(limit), step * 2);
         }
-        while high > self.least && exact(high - 1, &mut fleet)? {
-            high -= 1;
+        // down again, in steps that double while they hold, then between the last that holds and the first that fails
+        let mut step = 1;
+        let mut low = high;
+        while low > self.least {
+            low = high.saturating_sub(step).max(self.least);
+            if !exact(low, &mut fleet)? {
+                break;
+            }
+            (high, step) = (low, step * 2);
+        }
+        while high.saturating_sub(low) > 1 {
+            let middle = low + (high - low) / 2;
+            if exact(middle, &mut fleet)? { high = middle } else { low = middle }
         }
         if high > 1 {
             exact(high - 1, &mut fleet)?;
@@ -478,6 +491,7 @@ fn demand(question: &SizeQuestion<'_>, rate: f64, alone: &Latency) -> Result<Dem
         })?,
         shape,
     );
-    let requests = question.requests.unwrap_or(enough.max(FEWEST_REQUESTS));
+    // fewer than that end while the fleet still fills, and any fleet would look overloaded or idle
+    let requests = enough.max(question.requests.unwrap_or(FEWEST_REQUESTS));
     Ok(Demand { traffic: Traffic { arrivals, requests, ..traffic.clone() }, ..question.demand.clone() })
 }

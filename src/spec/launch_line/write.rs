@@ -33,7 +33,12 @@ pub fn write(model: &str, deployment: &Deployment) -> Option<Vec<String>> {
     add(names.dtype, named(deployment.data_type));
     add(names.quantization, named(deployment.quantization).filter(|f| f == "fp8"));
     add(names.kv_cache, named(deployment.kv_cache_data_type));
-    add(names.length, deployment.max_model_len.map(|n| n.to_string()));
+    // llama.cpp's context is that of all its slots together
+    let slots = match deployment.engine.kind {
+        EngineKind::Llamacpp => u64::from(deployment.max_num_seqs.unwrap_or(1)),
+        _ => 1,
+    };
+    add(names.length, deployment.max_model_len.map(|n| (n * slots).to_string()));
     add(names.sequences, deployment.max_num_seqs.map(|n| n.to_string()));
     add(names.batched, deployment.max_num_batched_tokens.map(|n| n.to_string()));
     add(names.block, deployment.block_size.map(|n| n.to_string()));
