@@ -62,7 +62,7 @@ pub(super) fn mistakes(
         );
     }
     let all = found.gpus();
-    if replicas > 1 && all <= 8 && p.dp == 1 && p.pp == 1 {
+    if replicas > 1 && all <= 8 && all.is_power_of_two() && p.dp == 1 && p.pp == 1 {
         let one = Parallelism { tp: all, ep: if p.ep > 1 { all } else { 1 }, ..p };
         change(
             format!("one replica with --tensor-parallel-size {all}"),
