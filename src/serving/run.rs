@@ -1,6 +1,7 @@
 //! Traffic through replicas, from the first request to the last.
 
-use std::collections::BTreeMap;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::arrivals::Traffic;
 use super::clock::StepClock;
@@ -152,6 +153,8 @@ pub fn run(
         outcome: Outcome::default(),
         options: *options,
         intake: scheduler.intake_s,
+        agenda: Agenda::new(count),
+        in_flight: 0,
     };
     driver.run(clock);
     Ok(driver.outcome())
@@ -164,6 +167,61 @@ struct Driver {
     outcome: Outcome,
     options: RunOptions,
     intake: f64,
+    /// When each replica decides next.
+    agenda: Agenda,
+    /// Requests that all of them have.
+    in_flight: u64,
+}
+
+/// Which of many replicas decides next, found without looking at all of them.
+struct Agenda {
+    /// Times with their replica; those that are not a replica's latest are passed over.
+    times: BinaryHeap<Reverse<(Time, usize)>>,
+    latest: Vec<f64>,
+}
+
+/// Seconds in their order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Time(f64);
+
+impl Eq for Time {}
+
+impl Ord for Time {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Time {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Agenda {
+    fn new(count: usize) -> Self {
+        Self { times: BinaryHeap::new(), latest: vec![f64::INFINITY; count] }
+    }
+
+    fn put(&mut self, replica: usize, time: f64) {
+        if self.latest[replica].total_cmp(&time).is_ne() {
+            self.latest[replica] = time;
+            if time.is_finite() {
+                self.times.push(Reverse((Time(time), replica)));
+            }
+        }
+    }
+
+    /// The replica that decides first; of equals the first. None while all are idle.
+    fn first(&mut self) -> Option<usize> {
+        loop {
+            let Reverse((time, replica)) = *self.times.peek()?;
+            if self.latest[replica].total_cmp(&time.0).is_eq() {
+                return Some(replica);
+            }
+            self.times.pop();
+        }
+    }
 }
 
 impl Driver {
@@ -182,14 +240,14 @@ impl Driver {
     /// Advances the replica that decides first, up to what may depend on the request sent then. False when none can.
     fn advance(&mut self, clock: &mut StepClock, sending: f64) -> bool {
         if let [replica] = self.replicas.as_mut_slice() {
+            let before = replica.in_flight();
             let moved = replica.advance(clock, sending + self.intake, &mut self.metrics);
             self.collect(0);
+            self.changed(0, before);
             return moved;
         }
-        let behind = |a: &usize, b: &usize| {
-            self.replicas[*a].next_decision().total_cmp(&self.replicas[*b].next_decision())
-        };
-        let Some(first) = (0..self.replicas.len()).min_by(behind) else { return false };
+        let Some(first) = self.agenda.first() else { return false };
+        let before = self.replicas[first].in_flight();
         // an end elsewhere can send a request here, which arrives an intake later at the earliest
         let others = (0..self.replicas.len()).filter(|i| *i != first).map(|i| self.replicas[i].horizon());
         let until = if self.source.depends_on_ends() {
@@ -202,7 +260,16 @@ impl Driver {
             moved = self.replicas[first].advance(clock, sending, &mut self.metrics);
         }
         self.collect(first);
+        self.changed(first, before);
         moved
+    }
+
+    /// Notes when a replica decides next, which had so many requests before.
+    fn changed(&mut self, index: usize, before: usize) {
+        self.in_flight = self.in_flight + self.replicas[index].in_flight() as u64 - before as u64;
+        if self.replicas.len() > 1 {
+            self.agenda.put(index, self.replicas[index].next_decision());
+        }
     }
 
     /// Takes what ended.
@@ -228,13 +295,13 @@ impl Driver {
             1 => 0,
             _ => self.options.routing.choose(&self.replicas, &request, number),
         };
+        let before = self.replicas[to].in_flight();
         let refused = self.replicas[to].submit(&request, number);
+        self.changed(to, before);
         if let Err(reason) = refused {
             *self.outcome.rejected.entry(reason).or_default() += 1;
         }
-        let in_flight =
-            self.replicas.iter().map(|r| r.in_flight() as u64).sum::<u64>() + self.source.paused();
-        self.source.settled(at, refused.is_ok(), in_flight);
+        self.source.settled(at, refused.is_ok(), self.in_flight + self.source.paused());
     }
 
     fn outcome(self) -> Outcome {

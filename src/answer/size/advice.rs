@@ -101,7 +101,7 @@ fn altered(
     let memory = occupancy(site.candidate.model, site.candidate.accelerator, &deployment).ok()?;
     let other = site.with(deployment);
     let mut fleet = memory.fits.then(|| other.fleet(question).ok()).flatten()?;
-    other.run(&mut fleet, replicas).ok()
+    other.glance(&mut fleet, replicas).ok()
 }
 
 /// How near a fleet comes to its limits: the largest of its percentiles over their limits.

@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::SizeQuestion;
 use super::reason::reason;
 use super::search::Found;
-use super::site::Site;
+use super::site::{FEWEST_REQUESTS, Site};
 use crate::answer::estimate::Question;
 use crate::answer::simulate::{Demand, Fleet, KvLink, SplitQuestion, highest};
-use crate::serving::{Arrivals, LocalPrefill, Outcome, Rate, Routing, Traffic};
+use crate::serving::{Arrivals, LocalPrefill, Rate, Routing, Traffic};
 use crate::spec::SpecError;
 use crate::units::{number, percent};
 
@@ -85,9 +85,9 @@ pub(super) fn compared(question: &SizeQuestion<'_>, found: &Found<'_>) -> Result
         ways.push(Way { arrangement: Arrangement::Aggregated, replicas: [all, 0], routing });
     }
     let rates: Result<Vec<ArrangementRate>, SpecError> =
-        ways.par_iter().map(|way| rate(question, site, &found.fitted.outcome, *way)).collect();
+        ways.par_iter().map(|way| rate(question, found, *way)).collect();
     let rates = rates?;
-    let verdicts = vec![splitting(question, site, &rates)?, mixing(&rates), routing(&rates)];
+    let verdicts = vec![splitting(question, found, &rates)?, mixing(&rates), routing(&rates)];
     Ok(Comparison { replicas: all, verdicts: verdicts.into_iter().flatten().collect(), rates })
 }
 
@@ -104,23 +104,28 @@ pub(super) fn pool(asked: Question<'_>, replicas: u32, local: LocalPrefill) -> S
     }
 }
 
-fn arranged(question: &SizeQuestion<'_>, site: &Site<'_>, way: Way) -> Result<(Fleet, Demand), SpecError> {
+fn arranged(
+    question: &SizeQuestion<'_>,
+    site: &Site<'_>,
+    fitted: u32,
+    way: Way,
+) -> Result<(Fleet, Demand), SpecError> {
     let asked: Question<'_> = site.question(question);
-    let demand = Demand { routing: way.routing, replicas: way.replicas[0], ..site.demand.clone() };
+    let mut demand = Demand { routing: way.routing, replicas: way.replicas[0], ..site.demand.clone() };
+    // those of so many replicas of the candidate's
+    let share = f64::from(way.replicas[0] + way.replicas[1]) / f64::from(fitted.max(1));
+    let requests = demand.traffic.requests as f64 * share.min(1.0);
+    demand.traffic.requests = (requests as u64).max(FEWEST_REQUESTS);
     let queue = (way.arrangement == Arrangement::Hybrid).then_some(QUEUE);
     let split = pool(asked, way.replicas[1], LocalPrefill { tokens: 0, queue });
     let fleet = Fleet::new(&asked, &demand, (way.replicas[1] > 0).then_some(&split));
     Ok((fleet.map_err(|e| SpecError::Usage(e.to_string()))?, demand))
 }
 
-fn rate(
-    question: &SizeQuestion<'_>,
-    site: &Site<'_>,
-    start: &Outcome,
-    way: Way,
-) -> Result<ArrangementRate, SpecError> {
-    let (mut fleet, demand) = arranged(question, site, way)?;
-    let rate = highest(&mut fleet, &demand, start)?;
+fn rate(question: &SizeQuestion<'_>, found: &Found<'_>, way: Way) -> Result<ArrangementRate, SpecError> {
+    let site = &found.site;
+    let (mut fleet, demand) = arranged(question, site, found.fitted.replicas, way)?;
+    let rate = highest(&mut fleet, &demand, &found.fitted.outcome)?;
     let mut arguments = site.simulate_args(question, way.replicas);
     if let Some(place) = arguments.iter().position(|word| word == "--request-rate") {
         arguments[place + 1] = rate.to_string();
@@ -160,12 +165,13 @@ fn signed(share: f64) -> String {
 /// Whether pools of their own pay, and what stands in the way where they do not.
 fn splitting(
     question: &SizeQuestion<'_>,
-    site: &Site<'_>,
+    found: &Found<'_>,
     rates: &[ArrangementRate],
 ) -> Result<Option<String>, SpecError> {
     let (Some(both), Some(split)) = (rates.first(), best(rates, Arrangement::Disaggregated)) else {
         return Ok(None);
     };
+    let site = &found.site;
     let gain = gain(split, both);
     let pools = format!(
         "{} for prefill and {} for decode hold {} req/s, {} that do both {}",
@@ -187,7 +193,7 @@ fn splitting(
         replicas: [split.replicas, split.decode_replicas],
         routing: site.demand.routing,
     };
-    let (mut fleet, demand) = arranged(question, site, way)?;
+    let (mut fleet, demand) = arranged(question, site, found.fitted.replicas, way)?;
     let shape = match &demand.traffic.arrivals {
         Arrivals::Open(_, shape) => *shape,
         _ => 1.0,

@@ -72,7 +72,7 @@ pub(super) fn near_misses(
     let reasons: Vec<Result<Option<NearMiss>, SpecError>> = others
         .par_iter()
         .map(|(site, replicas)| {
-            let outcome = site.run(&mut site.fleet(question)?, *replicas)?;
+            let outcome = site.glance(&mut site.fleet(question)?, *replicas)?;
             Ok(site.failure(&outcome).map(|reason| named(site, *replicas, reason)))
         })
         .collect();

@@ -17,7 +17,7 @@ use crate::units::{count, duration, number};
 /// Most requests of one simulation: it takes a tenth of a second.
 const MOST_REQUESTS: u64 = 100_000;
 /// Fewest requests of a simulation.
-const FEWEST_REQUESTS: u64 = 1000;
+pub(super) const FEWEST_REQUESTS: u64 = 1000;
 /// Requests up to which the whole fleet is simulated in every step of the search.
 const FEW_REQUESTS: u64 = 4000;
 /// Requests a replica up to which one stands for all of them.
@@ -320,6 +320,15 @@ impl<'a> Site<'a> {
     pub(super) fn run(&self, fleet: &mut Fleet, replicas: u32) -> Result<Outcome, SpecError> {
         fleet.set_replicas([replicas, 0]);
         Ok(fleet.serve(&self.demand.traffic, &self.demand.options())?.outcome)
+    }
+
+    /// Runs the whole fleet, or one replica for all of a large one ([`Site::fitted`]).
+    pub(super) fn glance(&self, fleet: &mut Fleet, replicas: u32) -> Result<Outcome, SpecError> {
+        if self.demand.traffic.requests <= FEW_REQUESTS {
+            self.run(fleet, replicas)
+        } else {
+            self.of_one(fleet, replicas)
+        }
     }
 
     /// Why a fleet does not hold, if it does not.

@@ -10,19 +10,37 @@ use crate::spec::SpecError;
 
 /// Shares of the replicas that compute prompts, where there are too many to try every number.
 const SHARES: [f64; 7] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8];
+/// Requests beyond which no split is looked for: two pools are simulated whole, which takes seconds each.
+const MOST_REQUESTS: u64 = 8000;
 /// Replicas up to which every number is tried.
-const ALL: u32 = 8;
+const ALL: u32 = 5;
 
 /// The smallest split of a deployment that holds with fewer replicas than do both.
 pub(super) fn split<'a>(
     question: &SizeQuestion<'a>,
     found: &Found<'a>,
 ) -> Result<Option<Found<'a>>, SpecError> {
+    if found.site.demand.traffic.requests > MOST_REQUESTS {
+        return Ok(None);
+    }
     let mut best = None;
-    for all in (2..found.fitted.replicas).rev() {
-        match holding(question, found, all)? {
-            Some(fitted) => best = Some(fitted),
-            None => break,
+    // fewer in steps that double while they hold, then between the last that holds and the first that fails
+    let (mut high, mut low, mut step) = (found.fitted.replicas, 1, 1);
+    while high > 2 {
+        let fewer = high.saturating_sub(step).max(2);
+        match holding(question, found, fewer)? {
+            Some(fitted) => (best, high, step) = (Some(fitted), fewer, step * 2),
+            None => {
+                low = fewer;
+                break;
+            }
+        }
+    }
+    while best.is_some() && high - low > 1 {
+        let middle = low + (high - low) / 2;
+        match holding(question, found, middle)? {
+            Some(fitted) => (best, high) = (Some(fitted), middle),
+            None => low = middle,
         }
     }
     Ok(best.map(|fitted| {
