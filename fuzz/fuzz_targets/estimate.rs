@@ -21,8 +21,7 @@ fuzz_target!(|input: (u8, u8, u16, u16, &str)| {
     let mut deployment = Deployment::single(Engine::newest(kind));
     deployment.parallelism = Parallelism { tp: 1 << (tp % 4), ..Parallelism::ONE };
     let load = if tp & 16 == 0 { Load::Concurrency(1) } else { Load::StaticBatch(u32::from(engine) + 1) };
-    let workload =
-        Workload { input_len: input_len.into(), output_len: output_len.into(), prefix_len: 0, load };
+    let workload = Workload::new(input_len.into(), output_len.into(), load);
     if check_deployment(&model, &deployment).is_err() {
         return;
     }
