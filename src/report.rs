@@ -30,7 +30,7 @@ mod transfer;
 mod validate;
 mod validate_samples;
 
-pub use crate::units::{bytes_gib, count, duration, number, percent, usd};
+pub use crate::units::{bytes_gib, count, duration, number, percent, percentile, usd};
 pub use accuracy::{accuracy, accuracy_document};
 pub use board::{cost_board, estimate_board, memory_board, simulation_board, size_board, sweep_board};
 pub use calibrated::{Measuring, calibrated};
@@ -56,6 +56,8 @@ pub use terminal::{NO_PICTURES, Terminal, drawn};
 pub use validate::validation;
 pub use validate_samples::sample_validation;
 
+use crate::answer::Provenance;
+
 /// A table of an answer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Section {
@@ -78,6 +80,12 @@ impl Section {
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
+}
+
+/// Where the coefficients of an answer came from, in a line.
+fn coefficients(provenance: &Provenance) -> String {
+    let Provenance { trust, kernels, engine, .. } = provenance;
+    format!("Kernel times: {} ({kernels}). Engine: {engine}.", trust.words())
 }
 
 /// An answer ready to print: words and tables for people, JSON for scripts.

@@ -10,7 +10,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 pub use parse::{UnitError, parse_bandwidth, parse_bytes, parse_duration, parse_number};
-pub use shown::{bytes_gib, count, duration, number, percent, usd};
+pub use shown::{bytes_gib, count, duration, number, percent, percentile, usd};
 
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident) => {

@@ -64,17 +64,21 @@ impl Layout {
     /// Degrees as people write them: `tp2 dp2`.
     #[must_use]
     pub fn degrees(&self) -> String {
-        let all = [
-            ("tp", self.tensor_parallel_size),
-            ("pp", self.pipeline_parallel_size),
-            ("dp", self.data_parallel_size),
-            ("ep", self.expert_parallel_size),
-        ];
-        let shown: Vec<String> = all
-            .iter()
-            .filter(|(name, degree)| *degree > 1 || *name == "tp")
-            .map(|(name, degree)| format!("{name}{degree}"))
-            .collect();
-        shown.join(" ")
+        degrees([
+            self.tensor_parallel_size,
+            self.pipeline_parallel_size,
+            self.data_parallel_size,
+            self.expert_parallel_size,
+        ])
     }
+}
+
+/// Tensor, pipeline, data and expert parallel degrees as people write them; those of 1 go without saying, but for tensor.
+pub(super) fn degrees(all: [u32; 4]) -> String {
+    let named = ["tp", "pp", "dp", "ep"].iter().zip(all);
+    let shown: Vec<String> = named
+        .filter(|(name, degree)| *degree > 1 || **name == "tp")
+        .map(|(name, degree)| format!("{name}{degree}"))
+        .collect();
+    shown.join(" ")
 }

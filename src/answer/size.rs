@@ -7,6 +7,8 @@
 mod advice;
 mod bound;
 mod compare;
+mod drawn;
+mod fewest;
 mod money;
 mod near;
 mod profile;
@@ -19,6 +21,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use super::interval::Intervals;
+use super::layout::degrees;
 use super::simulate::{Demand, Latencies, Rates, Usage};
 use super::{Candidate, HourlyPrice, Options};
 use crate::serving::Slo;
@@ -170,6 +173,19 @@ pub struct SizeCandidate {
     pub one_fewer: Option<String>,
     /// Arguments with which `foretoken simulate` shows the same fleet under the same load.
     pub simulate_args: Vec<String>,
+}
+
+impl SizeCandidate {
+    /// Degrees of one replica as people write them: `tp2 dp2`.
+    #[must_use]
+    pub fn degrees(&self) -> String {
+        degrees([
+            self.tensor_parallel_size,
+            self.pipeline_parallel_size,
+            self.data_parallel_size,
+            self.expert_parallel_size,
+        ])
+    }
 }
 
 /// What kept a deployment out.

@@ -28,12 +28,7 @@ pub fn cost(answer: &CostAnswer) -> Report {
     if let Some(e) = answer.situations.iter().find_map(|s| s.energy.as_ref()) {
         footer.push(format!("Energy of the GPUs, idle time included; {}.", e.source));
     }
-    footer.push(format!(
-        "Kernel times: {} ({}). Engine: {}.",
-        answer.provenance.trust.words(),
-        answer.provenance.kernels,
-        answer.provenance.engine
-    ));
+    footer.push(super::coefficients(&answer.provenance));
     Report {
         heading: heading(answer),
         sections,

@@ -24,12 +24,7 @@ pub fn estimate(answer: &Estimate, explain: bool) -> Report {
             sections.push(if explain { explained(title, lines) } else { shares(title, lines) });
         }
     }
-    let mut footer = vec![format!(
-        "Kernel times: {} ({}). Engine: {}.",
-        answer.provenance.trust.words(),
-        answer.provenance.kernels,
-        answer.provenance.engine
-    )];
+    let mut footer = vec![super::coefficients(&answer.provenance)];
     if let Some(defaults) = &answer.provenance.defaults {
         let classes = defaults.classes.join(", ").replace('_', " ");
         footer.push(format!("Not covered by them: {classes}, from the {}.", defaults.source));

@@ -22,12 +22,7 @@ pub fn simulation(answer: &Simulation) -> Report {
     sections.extend(answer.goodput.as_ref().map(goodput));
     sections.extend(answer.fluidity.as_ref().map(fluidity));
     let mut footer: Vec<String> = answer.lengths_source.iter().map(|s| format!("Lengths: {s}.")).collect();
-    footer.push(format!(
-        "Kernel times: {} ({}). Engine: {}.",
-        answer.provenance.trust.words(),
-        answer.provenance.kernels,
-        answer.provenance.engine
-    ));
+    footer.push(super::coefficients(&answer.provenance));
     Report {
         heading: heading(answer),
         sections,

@@ -3,10 +3,9 @@
 use serde_json::json;
 use std::collections::BTreeMap;
 
-use super::{Report, Section, count, duration, number, percent, usd};
+use super::{Report, Section, count, duration, number, percent, percentile, usd};
 use crate::answer::{
-    Advice, Comparison, DayProfile, EngineFlag, Mistake, NearMiss, Objective, Obstacle, Size, SizeCandidate,
-    SizeInputs,
+    Advice, Comparison, DayProfile, EngineFlag, Mistake, NearMiss, Objective, Obstacle, Size, SizeInputs,
 };
 
 /// Reasons that are named where not all are asked for.
@@ -40,11 +39,6 @@ pub fn sized(answer: &Size, list_left_out: bool) -> Report {
         json,
         ..Report::default()
     }
-}
-
-/// `p90`.
-fn percentile(share: f64) -> String {
-    format!("p{}", (share * 1e4).round() / 100.0)
 }
 
 fn heading(answer: &Size) -> Vec<String> {
@@ -81,21 +75,6 @@ fn fleet(replicas: u32, layout: &str) -> String {
     if replicas == 1 { layout.to_owned() } else { format!("{replicas} replicas of {layout}") }
 }
 
-fn degrees(candidate: &SizeCandidate) -> String {
-    let all = [
-        ("tp", candidate.tensor_parallel_size),
-        ("pp", candidate.pipeline_parallel_size),
-        ("dp", candidate.data_parallel_size),
-        ("ep", candidate.expert_parallel_size),
-    ];
-    let shown: Vec<String> = all
-        .iter()
-        .filter(|(name, degree)| *degree > 1 || *name == "tp")
-        .map(|(name, degree)| format!("{name}{degree}"))
-        .collect();
-    shown.join(" ")
-}
-
 fn candidates(answer: &Size) -> Section {
     let p = percentile(answer.inputs.required_share);
     let (ttft, tpot) = (format!("TTFT {p}"), format!("TPOT {p}"));
@@ -114,8 +93,8 @@ fn candidates(answer: &Size) -> Section {
             (place + 1).to_string(),
             format!("{}× {}", c.num_gpus, c.gpu),
             match c.decode_replicas {
-                0 => fleet(c.replicas, &degrees(c)),
-                decode => format!("{} prefill + {decode} decode of {}", c.replicas, degrees(c)),
+                0 => fleet(c.replicas, &c.degrees()),
+                decode => format!("{} prefill + {decode} decode of {}", c.replicas, c.degrees()),
             },
             c.weight_dtype.clone(),
         ];

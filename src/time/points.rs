@@ -39,6 +39,24 @@ pub struct PointScale {
 }
 
 impl PointScale {
+    /// Factors of 1 on an engine, from nothing measured.
+    #[must_use]
+    pub fn unscaled(engine: EngineKind) -> Self {
+        Self {
+            engine: engine.name().into(),
+            points: 0,
+            source: String::new(),
+            date: String::new(),
+            prefill: 1.0,
+            decode: 1.0,
+            request: 1.0,
+            step: 1.0,
+            before_mape: 0.0,
+            after_mape: 0.0,
+            left_out_mape: None,
+        }
+    }
+
     /// Names of the factors, in the order of [`PointScale::factors`].
     pub const NAMES: [&str; 4] = ["prefill", "decode", "request", "step"];
 

@@ -65,6 +65,12 @@ pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// A share of the requests as the percentile that it is: `p90`.
+#[must_use]
+pub fn percentile(share: f64) -> String {
+    format!("p{}", (share * 1e4).round() / 100.0)
+}
+
 /// US dollars, finer for small amounts.
 #[must_use]
 pub fn usd(amount: f64) -> String {

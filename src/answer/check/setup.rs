@@ -181,19 +181,7 @@ fn host(question: &Question<'_>) -> Option<Suspect> {
 }
 
 fn slow_host(calibration: &mut Calibration, engine: EngineKind, factors: [f64; 4]) {
-    let scale = PointScale {
-        engine: engine.name().into(),
-        points: 0,
-        source: "what-if".into(),
-        date: String::new(),
-        prefill: 1.0,
-        decode: 1.0,
-        request: 1.0,
-        step: 1.0,
-        before_mape: 0.0,
-        after_mape: 0.0,
-        left_out_mape: None,
-    };
+    let scale = PointScale { source: "what-if".into(), ..PointScale::unscaled(engine) };
     calibration.points.retain(|p| !p.is_of(engine));
     calibration.points.push(scale.with(factors));
 }

@@ -6,14 +6,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::SizeQuestion;
-use super::reason::percentile;
 use super::search::Found;
 use super::site::Site;
 use crate::memory::occupancy;
 use crate::serving::Outcome;
 use crate::spec::launch_line;
 use crate::spec::{Deployment, EngineDefaults, EngineKind, Load, Parallelism, SpecError, Workload};
-use crate::units::{bytes_gib, count, duration, percent};
+use crate::units::{bytes_gib, count, duration, percent, percentile};
 pub use mistakes::Mistake;
 
 /// A flag of the engine.

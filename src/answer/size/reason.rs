@@ -2,15 +2,10 @@
 
 use crate::answer::simulate::{Demand, saturation};
 use crate::serving::{LogHistogram, Metrics, Outcome};
-use crate::units::{duration, number, percent};
+use crate::units::{duration, number, percent, percentile};
 
 /// A KV pool that was so full at its fullest made requests wait.
 const FULL: f64 = 0.97;
-
-/// `p90` of a share of 0.9.
-pub(super) fn percentile(share: f64) -> String {
-    format!("p{}", (share * 1e4).round() / 100.0)
-}
 
 /// The limit that is missed most, by how much, and what stands behind it.
 pub(super) fn reason(demand: &Demand, outcome: &Outcome, rate: f64) -> String {

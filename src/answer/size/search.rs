@@ -4,7 +4,8 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 use super::compare::pool;
-use super::site::{Fitted, Site, rejected};
+use super::fewest::Fitted;
+use super::site::{Site, rejected};
 use super::split::{pools, split};
 use super::{Rejected, Searched, SizeCandidate, SizeQuestion};
 use crate::answer::cost::Cost;

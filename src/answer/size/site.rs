@@ -1,31 +1,23 @@
-//! A deployment made ready to be sized, and the smallest number of its replicas that holds the limits.
+//! A deployment made ready to be sized.
 
 use rayon::prelude::*;
-use std::collections::BTreeMap;
 
 use super::bound;
+use super::drawn::Drawn;
 use super::money::Rates;
-use super::reason::{percentile, reason};
+use super::reason::reason;
 use super::{Obstacle, Rejected, SizeQuestion};
-use crate::answer::estimate::{Estimator, Latency, Question};
+use crate::answer::estimate::{Latency, Question};
 use crate::answer::simulate::{Demand, Fleet};
 use crate::answer::{Candidate, Layout};
-use crate::serving::{Arrivals, Lengths, Outcome, Rate, Slo, Traffic};
-use crate::spec::{Deployment, SpecError, Workload};
-use crate::units::{count, duration, number};
+use crate::serving::{Arrivals, Lengths, Outcome, Rate, Traffic};
+use crate::spec::{Deployment, SpecError};
+use crate::units::{count, number};
 
 /// Most requests of one simulation: it takes a tenth of a second.
-const MOST_REQUESTS: u64 = 100_000;
+pub(super) const MOST_REQUESTS: u64 = 100_000;
 /// Fewest requests of a simulation.
 pub(super) const FEWEST_REQUESTS: u64 = 1000;
-/// Requests up to which the whole fleet is simulated in every step of the search.
-const FEW_REQUESTS: u64 = 4000;
-/// Requests a replica up to which one stands for all of them.
-const LEAST_OF_ONE: u64 = 500;
-/// Replicas up to which the whole fleet is simulated in every step of the search.
-const FEW_REPLICAS: u32 = 64;
-/// With so few requests in flight at a replica at a time it is as good as idle: more replicas do not help.
-const IDLE: f64 = 0.05;
 
 /// A deployment ready to be sized.
 pub(super) struct Site<'a> {
@@ -47,28 +39,17 @@ pub(super) struct Site<'a> {
     pub warnings: Vec<String>,
 }
 
-/// The smallest fleet that holds the limits.
-pub(super) struct Fitted {
-    /// Replicas that do both, or compute prompts.
-    pub replicas: u32,
-    /// Replicas that generate, where those have a pool of their own.
-    pub decode_replicas: u32,
-    pub outcome: Outcome,
-    /// Why one fewer does not.
-    pub one_fewer: Option<String>,
-}
-
-type Refusal = (Obstacle, String);
+pub(super) type Refusal = (Obstacle, String);
 
 /// Deployments that may hold the limits, and those that cannot.
 pub(super) fn ready<'a>(question: &SizeQuestion<'a>) -> (Vec<Site<'a>>, Vec<Rejected>) {
-    let longest = longest(&question.demand.traffic);
+    let drawn = Drawn::of(&question.demand.traffic);
     let all: Vec<Result<Site<'a>, Rejected>> = question
         .candidates
         .par_iter()
         .enumerate()
         .map(|(index, candidate)| {
-            Site::new(question, index, candidate, longest).map_err(|(kind, reason)| {
+            Site::new(question, index, candidate, &drawn).map_err(|(kind, reason)| {
                 (question.done)(1);
                 rejected(
                     &Layout::of(candidate.model, candidate.accelerator, &candidate.deployment, None),
@@ -102,22 +83,12 @@ pub(super) fn rejected(layout: &Layout, kind: Obstacle, reason: String) -> Rejec
     }
 }
 
-/// Longest prompt and output together of the first requests; none of sessions, whose contexts grow.
-fn longest(traffic: &Traffic) -> Option<u64> {
-    if matches!(traffic.lengths, Lengths::Sessions(_)) {
-        return None;
-    }
-    let all = Traffic { requests: MOST_REQUESTS, arrivals: Arrivals::Burst, ..traffic.clone() };
-    let stream = all.stream().ok()?;
-    stream.map(|r| u64::from(r.input) + u64::from(r.output)).max()
-}
-
 impl<'a> Site<'a> {
     fn new(
         question: &SizeQuestion<'a>,
         index: usize,
         candidate: &'a Candidate<'a>,
-        longest: Option<u64>,
+        drawn: &Drawn,
     ) -> Result<Self, Refusal> {
         let refused = |reason: String| (Obstacle::Refused, reason);
         if let Some(reason) = &candidate.refused {
@@ -125,7 +96,7 @@ impl<'a> Site<'a> {
         }
         let mut deployment = candidate.deployment.clone();
         let positions = candidate.model.max_position_embeddings.unwrap_or(u64::MAX);
-        deployment.max_model_len = deployment.max_model_len.or(longest).map(|l| l.min(positions));
+        deployment.max_model_len = deployment.max_model_len.or(drawn.longest).map(|l| l.min(positions));
         let workload = *question.workload;
         let asked = Question {
             model: candidate.model,
@@ -152,7 +123,7 @@ impl<'a> Site<'a> {
         let bounded = question.options.speculation.is_none()
             && !matches!(question.demand.traffic.lengths, Lengths::Sessions(_));
         if bounded {
-            fast_enough(question, estimator, &mean)?;
+            drawn.fast_enough(question, estimator, &mean)?;
         }
         let requests_per_s = question.load.rate(alone.e2e_s) / (1.0 - question.headroom);
         let demand = demand(question, requests_per_s, &alone).map_err(|e| refused(e.to_string()))?;
@@ -316,165 +287,10 @@ impl<'a> Site<'a> {
         all
     }
 
-    /// Runs the whole fleet.
-    pub(super) fn run(&self, fleet: &mut Fleet, replicas: u32) -> Result<Outcome, SpecError> {
-        fleet.set_replicas([replicas, 0]);
-        Ok(fleet.serve(&self.demand.traffic, &self.demand.options())?.outcome)
-    }
-
-    /// Runs the whole fleet, or one replica for all of a large one ([`Site::fitted`]).
-    pub(super) fn glance(&self, fleet: &mut Fleet, replicas: u32) -> Result<Outcome, SpecError> {
-        if self.demand.traffic.requests <= FEW_REQUESTS {
-            self.run(fleet, replicas)
-        } else {
-            self.of_one(fleet, replicas)
-        }
-    }
-
     /// Why a fleet does not hold, if it does not.
     pub(super) fn failure(&self, outcome: &Outcome) -> Option<String> {
         (!self.demand.is_held(outcome)).then(|| reason(&self.demand, outcome, self.requests_per_s))
     }
-
-    /// The smallest fleet.
-    ///
-    /// Replicas are doubled and then halved between one that fails and one that holds, and the last steps are runs of the whole
-    /// fleet, so that what is found holds and one fewer does not. Of large fleets one replica stands for all
-    /// while they are far from the end: a router that goes round sends each every rth request of a gamma process of shape k, which
-    /// is one of shape k·r and an rth of the rate.
-    pub(super) fn fitted(&self, question: &SizeQuestion<'_>) -> Result<Fitted, Refusal> {
-        let failed = |e: SpecError| (Obstacle::Refused, e.to_string());
-        let mut fleet = self.fleet(question).map_err(failed)?;
-        let idle = (self.requests_per_s * self.alone.e2e_s / IDLE).ceil().min(1e6) as u32;
-        let most = self.most.min(idle.max(self.least));
-        let mut seen: BTreeMap<u32, Result<Outcome, String>> = BTreeMap::new();
-        let mut exact = |replicas: u32, fleet: &mut Fleet| -> Result<bool, Refusal> {
-            if let std::collections::btree_map::Entry::Vacant(entry) = seen.entry(replicas) {
-                let outcome = self.run(fleet, replicas).map_err(failed)?;
-                entry.insert(match self.failure(&outcome) {
-                    None => Ok(outcome),
-                    Some(reason) => Err(reason),
-                });
-            }
-            Ok(seen[&replicas].is_ok())
-        };
-        let holds = |replicas: u32,
-                     fleet: &mut Fleet,
-                     exact: &mut dyn FnMut(u32, &mut Fleet) -> Result<bool, Refusal>| {
-            let few =
-                replicas == 1 || (self.demand.traffic.requests <= FEW_REQUESTS && replicas <= FEW_REPLICAS);
-            if few {
-                return exact(replicas, fleet);
-            }
-            self.of_one(fleet, replicas).map(|outcome| self.demand.is_held(&outcome)).map_err(failed)
-        };
-        let (mut low, mut high) = (self.least - 1, self.least);
-        while !holds(high, &mut fleet, &mut exact)? {
-            if high >= most {
-                return Err(self.never(high, &mut fleet));
-            }
-            (low, high) = (high, high.saturating_mul(2).min(most));
-        }
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if holds(middle, &mut fleet, &mut exact)? { high = middle } else { low = middle }
-        }
-        // up in steps that double until the whole fleet holds; one replica that stood for all was not far off
-        let (mut step, limit) = (1, high.saturating_mul(2).saturating_add(8).min(most));
-        while !exact(high, &mut fleet)? {
-            if high >= limit {
-                return Err(self.never(high, &mut fleet));
-            }
-            (high, step) = (high.saturating_add(step).min(limit), step * 2);
-        }
-        // down again, in steps that double while they hold, then between the last that holds and the first that fails
-        let mut step = 1;
-        let mut low = high;
-        while low > self.least {
-            low = high.saturating_sub(step).max(self.least);
-            if !exact(low, &mut fleet)? {
-                break;
-            }
-            (high, step) = (low, step * 2);
-        }
-        while high.saturating_sub(low) > 1 {
-            let middle = low + (high - low) / 2;
-            if exact(middle, &mut fleet)? { high = middle } else { low = middle }
-        }
-        if high > 1 {
-            exact(high - 1, &mut fleet)?;
-        }
-        let one_fewer = seen.remove(&(high - 1)).and_then(Result::err);
-        let outcome = seen.remove(&high).and_then(Result::ok).unwrap_or_default();
-        Ok(Fitted { replicas: high, decode_replicas: 0, outcome, one_fewer })
-    }
-
-    /// One replica under its share of the load of so many.
-    fn of_one(&self, fleet: &mut Fleet, replicas: u32) -> Result<Outcome, SpecError> {
-        let Arrivals::Open(_, shape) = &self.demand.traffic.arrivals else { return Ok(Outcome::default()) };
-        let n = f64::from(replicas);
-        let traffic = Traffic {
-            arrivals: Arrivals::Open(Rate::constant(self.requests_per_s / n)?, (shape * n).min(1e6)),
-            requests: (self.demand.traffic.requests / u64::from(replicas)).max(LEAST_OF_ONE),
-            ..self.demand.traffic.clone()
-        };
-        fleet.set_replicas([1, 0]);
-        Ok(fleet.serve(&traffic, &self.demand.options())?.outcome)
-    }
-
-    /// Why so many replicas, the most that are allowed or that could help, do not hold: as one of them shows it.
-    fn never(&self, replicas: u32, fleet: &mut Fleet) -> Refusal {
-        let gpus = u64::from(replicas) * u64::from(self.accelerators());
-        let reason = match self.of_one(fleet, replicas) {
-            Ok(outcome) => reason(&self.demand, &outcome, self.requests_per_s),
-            Err(error) => error.to_string(),
-        };
-        let kind = if replicas == self.most { Obstacle::TooMany } else { Obstacle::TooSlow };
-        (kind, format!("{} accelerators do not hold the limits: {reason}", count(gpus as f64)))
-    }
-}
-
-/// A request alone keeps the limits. Of mixed lengths the one with the required share of prompts below it has to, which generates
-/// from its prompt on.
-fn fast_enough(question: &SizeQuestion<'_>, estimator: &Estimator, mean: &Workload) -> Result<(), Refusal> {
-    let Slo { ttft_s, tpot_s, e2e_s } = question.demand.slo;
-    let share = question.demand.share;
-    let mut prompts = vec![];
-    let mut least = u32::MAX;
-    if let Ok(stream) =
-        (Traffic { requests: FEWEST_REQUESTS, arrivals: Arrivals::Burst, ..question.demand.traffic.clone() })
-            .stream()
-    {
-        for request in stream {
-            prompts.push(request.input);
-            least = least.min(request.output);
-        }
-    }
-    prompts.sort_unstable();
-    // with some to spare: as many requests may be drawn otherwise
-    let place = (prompts.len() as f64 * (share - 0.05).max(0.0)) as usize;
-    let (Some(longest), Some(shortest)) = (prompts.get(place), prompts.first()) else { return Ok(()) };
-    let prompt = |tokens: u32, output: u64| Workload {
-        input_len: u64::from(tokens),
-        output_len: output.max(2),
-        ..*mean
-    };
-    let of_long = bound::alone(estimator, &prompt(*longest, u64::from(least)));
-    let of_short = bound::alone(estimator, &prompt(*shortest, u64::from(least)));
-    for (name, time, limit) in
-        [("TTFT", of_long.ttft_s, ttft_s), ("TPOT", of_short.itl_s, tpot_s), ("E2E", of_short.e2e_s, e2e_s)]
-    {
-        if let Some(limit) = limit.filter(|l| time > l * bound::ALONE) {
-            let reason = format!(
-                "a request alone has a {name} of {} > {} ({})",
-                duration(time),
-                duration(limit),
-                percentile(share)
-            );
-            return Err((Obstacle::TooSlow, reason));
-        }
-    }
-    Ok(())
 }
 
 /// The demand at a rate, with so many requests that the fleet fills and stays full: ten times those in flight (Little's law with the

@@ -2,8 +2,8 @@
 
 use super::SizeQuestion;
 use super::compare::pool;
+use super::fewest::Fitted;
 use super::search::Found;
-use super::site::Fitted;
 use crate::answer::simulate::{Demand, Fleet};
 use crate::serving::LocalPrefill;
 use crate::spec::SpecError;

@@ -156,19 +156,7 @@ impl<'a> Runs<'a> {
     }
 
     fn blank(&self) -> PointScale {
-        PointScale {
-            engine: self.engine.name().into(),
-            points: self.asking.len(),
-            source: String::new(),
-            date: String::new(),
-            prefill: 1.0,
-            decode: 1.0,
-            request: 1.0,
-            step: 1.0,
-            before_mape: 0.0,
-            after_mape: 0.0,
-            left_out_mape: None,
-        }
+        PointScale { points: self.asking.len(), ..PointScale::unscaled(self.engine) }
     }
 
     /// Predicted value and its 80 % interval of every observation, in SI units.

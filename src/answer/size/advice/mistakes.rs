@@ -5,13 +5,12 @@ use serde::Serialize;
 
 use super::{WORTH, altered, nearness};
 use crate::answer::size::SizeQuestion;
-use crate::answer::size::reason::percentile;
 use crate::answer::size::search::Found;
 use crate::answer::size::site::Site;
 use crate::memory::occupancy;
 use crate::serving::Outcome;
 use crate::spec::{DataType, Deployment, EngineDefaults, EngineKind, Parallelism};
-use crate::units::{duration, percent};
+use crate::units::{duration, percent, percentile};
 
 /// A setting that people choose, and what it does to this fleet.
 #[derive(Debug, Clone, PartialEq, Serialize)]
