@@ -120,6 +120,18 @@ fn a_budget_and_a_stop_keep_what_was_measured() {
 }
 
 #[test]
+fn a_budget_keeps_a_part_for_the_long_load() {
+    let mut device = FakeDevice::new(Truth { long_load: true, ..Truth::default() }, 1);
+    let budget = Settings { budget: Some(1.0), ..Settings::full() };
+    let outcome = run(&mut device, &budget);
+    let long = outcome.measurements.iter().find(|m| m.benchmark.lasts().is_some()).unwrap();
+    // a fifth of the budget, of which the second half makes the figure
+    let seconds = long.summary.median * long.summary.kept as f64;
+    assert!(long.ending.rule == "duration" && seconds > 0.05, "{seconds} {:?}", long.ending);
+    assert!(outcome.measurements.len() > 40, "{}", outcome.measurements.len());
+}
+
+#[test]
 fn a_samples_file_gives_the_same_calibration_again() {
     let mut device = FakeDevice::new(Truth::default(), 9);
     let outcome = run(&mut device, &Settings::quick());

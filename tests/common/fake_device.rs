@@ -26,6 +26,8 @@ pub struct Truth {
     pub hot: f64,
     /// The heat is reported by the device.
     pub says_so: bool,
+    /// Ten seconds of load are part of the suite.
+    pub long_load: bool,
 }
 
 impl Default for Truth {
@@ -38,6 +40,7 @@ impl Default for Truth {
             outliers: 0.02,
             hot: 0.1,
             says_so: true,
+            long_load: false,
         }
     }
 }
@@ -105,6 +108,9 @@ impl Backend for FakeDevice {
             {
                 all.push(Work::Gemm { m, n, k, dtype: "bfloat16", kernel: "fake" });
             }
+        }
+        if self.truth.long_load {
+            all.push(Work::Sustained { size: 8192, dtype: "bfloat16", seconds: 10 });
         }
         all.into_iter().map(Benchmark::from).collect()
     }

@@ -58,6 +58,45 @@ pub struct Runner<'a> {
     observer: &'a dyn Observer,
 }
 
+/// Most of a budget that is kept for long loads, which come last.
+const KEPT_FOR_LONG_LOADS: f64 = 0.2;
+
+/// The seconds of a run, shared out over its visits.
+struct Budget {
+    seconds: f64,
+    /// Seconds kept for long loads, however many visits come before them.
+    kept: f64,
+    /// Visits and seconds of long loads that are still to come.
+    short: usize,
+    long: f64,
+}
+
+impl Budget {
+    fn new(seconds: f64, benchmarks: &[Benchmark], visits: usize) -> Self {
+        let long: f64 = benchmarks.iter().filter_map(Benchmark::lasts).sum();
+        let short = benchmarks.iter().filter(|b| b.lasts().is_none()).count() * visits;
+        Self { seconds, kept: long.min(KEPT_FOR_LONG_LOADS * seconds), short, long }
+    }
+
+    /// The share of the next visit, `spent` seconds into the run; none where nothing is left for it. Short visits
+    /// have even shares, long loads in proportion to their length.
+    fn share(&mut self, benchmark: &Benchmark, spent: f64) -> Option<f64> {
+        let (left, part) = match benchmark.lasts() {
+            Some(lasts) => {
+                let long = self.long;
+                self.long -= lasts;
+                (self.seconds - spent, lasts / long)
+            }
+            None => {
+                let short = self.short;
+                self.short -= 1;
+                (self.seconds - self.kept - spent, 1.0 / short as f64)
+            }
+        };
+        (left > 0.0).then_some(left * part)
+    }
+}
+
 /// What a visit may take.
 struct Allowance {
     /// Seconds of samples of the benchmark in all its visits.
@@ -82,23 +121,30 @@ impl<'a> Runner<'a> {
         let order = self.order(&benchmarks);
         let mut progress: Vec<Progress> = benchmarks.iter().map(|_| Progress::default()).collect();
         let mut outcome = Outcome::default();
+        let mut budget =
+            self.settings.budget.map(|s| Budget::new(s, &benchmarks, self.settings.visits.max(1)));
         let mut spent = 0.0;
         for (done, index) in order.iter().enumerate() {
             let left = order.len() - done;
-            if self.settings.budget.is_some_and(|budget| spent >= budget) || self.stopped() {
+            if self.stopped() {
                 outcome.interrupted = true;
                 break;
             }
             let (Some(benchmark), Some(own)) = (benchmarks.get(*index), progress.get_mut(*index)) else {
                 continue;
             };
+            let share = budget.as_mut().map(|b| b.share(benchmark, spent));
             if own.ending.is_some() || own.skipped.is_some() {
                 continue;
             }
+            if share == Some(None) {
+                outcome.interrupted = true;
+                continue;
+            }
+            let share = share.flatten();
             let each = if done == 0 { self.settings.least_seconds } else { spent / done as f64 };
             self.observer.visit(done, order.len(), benchmark, each * left as f64);
             let last = !order.iter().skip(done + 1).any(|later| later == index);
-            let share = self.settings.budget.map(|budget| (budget - spent) / left as f64);
             let started = Instant::now();
             let before = own.history.spent;
             let result = self.visit(backend, benchmark, own, &self.allowance(benchmark, own, share, last));

@@ -9,6 +9,7 @@ typedef unsigned short u16;
 
 // ---- number formats -------------------------------------------------------------------------------------------
 
+#ifdef __CUDACC__ // tests/fixtures/kernels/host.cpp runs the rest on a processor, with its own of these three
 static __device__ __forceinline__ u32 fma2(u32 a, u32 b, u32 c) {
     u32 d;
     asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
@@ -28,6 +29,7 @@ static __device__ __forceinline__ u16 to_half(float x) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
     return h;
 }
+#endif
 
 // Two 4-bit integers (zero point 8) at bits 0-3 and 16-19 of x as halves: 1024 + v by its bits, less 1032.
 static __device__ __forceinline__ u32 int4_pair(u32 x) {
