@@ -195,7 +195,7 @@ fn calibrate_measures_fits_and_writes() {
         "cuda:0",
         "--quick",
         "--only",
-        "gemm,bandwidth,sustained",
+        "gemm,bandwidth,attention,sustained",
         "--json",
         "-o",
     ]);
@@ -211,6 +211,12 @@ fn calibrate_measures_fits_and_writes() {
     let valid = common::schema::validator("calibrate.json");
     let problems: Vec<String> = valid.iter_errors(&answer).map(|e| e.to_string()).collect();
     assert!(problems.is_empty(), "{problems:?}");
+    let cache = answer["measured"]["kv_read_bytes_per_s"]["bfloat16"].as_f64().unwrap();
+    assert!((cache / 4.3e12 - 1.0).abs() < 0.02, "{cache}");
+    let kept: Vec<&str> =
+        answer["kept"]["classes"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
+    assert!(kept.contains(&"decode attention") && !kept.contains(&"matrix products"), "{kept:?}");
+    assert_eq!(answer["kept"]["trust"], "fitted");
     // 0.7 pJ an operation, 45 pJ a byte
     let energy = &answer["measured"]["energy"];
     let number = |key: &str| energy[key].as_f64().unwrap();

@@ -8,6 +8,7 @@ use crate::calibrate::gemm;
 use crate::calibrate::samples::Table;
 use crate::spec::catalog::{self, Directories};
 use crate::spec::{Accelerator, Deployment, Engine, EngineKind, SpecError, Workload};
+use crate::time::calibration::Calibration;
 use crate::time::forms::Form;
 use crate::time::forms::gemm::SoftGemm;
 use crate::time::{Hardware, Trust};
@@ -23,6 +24,38 @@ pub struct Comparison {
     pub shapes: usize,
     /// Median of measured over shipped: 1.04 is 4 % slower.
     pub ratio: f64,
+}
+
+/// Classes that a run on the device did not fit, and the calibration that they stay with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Kept {
+    /// The calibration's file.
+    pub from: String,
+    /// How near it is to the device.
+    pub trust: Trust,
+    /// Classes, in words.
+    pub classes: Vec<&'static str>,
+}
+
+/// What of a shipped calibration stays in force beside one that was just made.
+#[must_use]
+pub fn kept(fresh: &Calibration, shipped: &Kernels) -> Option<Kept> {
+    let mut classes: Vec<&'static str> = vec![];
+    for ((name, own), (_, theirs)) in fresh.classes().into_iter().zip(shipped.calibration.classes()) {
+        let words = match name {
+            "gemm" => "matrix products",
+            "quantise" => "quantisation of activations",
+            "experts" => "experts",
+            "decode_attention" => "decode attention",
+            "prefill_attention" => "prefill attention",
+            "collective" => "collectives",
+            _ => "latent attention",
+        };
+        if own.is_empty() && !theirs.is_empty() && !classes.contains(&words) {
+            classes.push(words);
+        }
+    }
+    (!classes.is_empty()).then(|| Kept { from: shipped.file.clone(), trust: shipped.trust, classes })
 }
 
 /// One question before and after.

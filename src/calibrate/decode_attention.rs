@@ -3,6 +3,7 @@
 use super::attention::{AttentionRow, group};
 use super::fit::{FitError, Refusal, Row};
 use super::heldout::fit_class_scored;
+use super::probe::KV_READ;
 use super::samples::{Classes, Table};
 use crate::spec::SpecError;
 use crate::time::Hardware;
@@ -29,7 +30,7 @@ fn read(table: &Table, hardware: &Hardware) -> Result<(Classes<DecodeAttention>,
     let mut classes = Classes::new();
     for record in table.records() {
         // it reads a cache and computes nothing: a bound, not a kernel that any engine has
-        if record.text("kernel") == "kv_read" {
+        if record.text("kernel") == KV_READ {
             continue;
         }
         let Some(row) = AttentionRow::read(&record, hardware)? else { continue };

@@ -20,7 +20,7 @@ mod summary;
 mod telemetry;
 
 pub use backend::{Backend, Prepared, Sample};
-pub use benchmark::{Benchmark, Class, Stream, Work};
+pub use benchmark::{Benchmark, Class, KV_READ, Stream, Work};
 pub use error::ProbeError;
 pub use facts::DeviceFacts;
 pub use measurement::{Ending, INTERRUPTED, Measurement};

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::calibrations::{ERRORS, classes, table};
 use super::{Report, Section, duration, versioned};
-use crate::answer::calibrated::{Answered, Comparison};
+use crate::answer::calibrated::{Answered, Comparison, Kept};
 use crate::calibrate::operators::Refused;
 use crate::spec::Accelerator;
 use crate::time::calibration::Calibration;
@@ -19,6 +19,8 @@ pub struct Measuring {
     pub compared: Vec<Comparison>,
     /// Standard questions before and after.
     pub questions: Vec<Answered>,
+    /// What was not fitted on the device and stays as it was; none where nothing stands in.
+    pub kept: Option<Kept>,
     /// Samples files.
     pub samples: Vec<String>,
 }
@@ -53,11 +55,20 @@ pub fn calibrated(
         sections.push(figures(found, &all.peaks));
         sections.push(questions(&all.questions));
         footer.extend(all.compared.iter().map(sentence));
+        footer.extend(all.kept.iter().map(|k| {
+            format!(
+                "Not fitted here, so as before, from {} ({}): {}.",
+                k.from,
+                k.trust.words(),
+                k.classes.join(", ")
+            )
+        }));
         footer.push(format!("Samples: {}; fit them again with --from-samples.", all.samples.join(", ")));
         if let Some(object) = value.as_object_mut() {
             object.insert("device".into(), json!(calibration.device));
             object.insert("measured".into(), json!(found));
             object.insert("compared".into(), json!(all.compared));
+            object.insert("kept".into(), json!(all.kept));
             object.insert("questions".into(), json!(all.questions));
             object.insert("samples_files".into(), json!(all.samples));
         }
@@ -98,6 +109,9 @@ fn figures(found: &Measured, peaks: &Accelerator) -> Section {
     let bandwidth = sheet.then_some(peaks.memory_bandwidth_gb_per_s.value);
     for (kind, rate) in &found.bandwidth_bytes_per_s {
         row(format!("memory, {kind}"), rate * 1e-9, "GB/s", bandwidth);
+    }
+    for (dtype, rate) in &found.kv_read_bytes_per_s {
+        row(format!("KV cache, read, {dtype}"), rate * 1e-9, "GB/s", bandwidth);
     }
     for (dtype, best) in &found.matmul {
         let [m, n, k] = best.shape;

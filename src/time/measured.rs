@@ -16,6 +16,9 @@ pub struct Measured {
     /// Memory bandwidth beyond the caches in bytes per second, by `read`, `copy`, `triad`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub bandwidth_bytes_per_s: BTreeMap<String, f64>,
+    /// Best read of a KV cache beyond the caches in bytes per second, by its data type: decode attention is no faster.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kv_read_bytes_per_s: BTreeMap<String, f64>,
     /// Best matrix product by data type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub matmul: BTreeMap<String, BestProduct>,

@@ -2,7 +2,7 @@
 
 use super::GemmType;
 use super::part::Means;
-use crate::calibrate::probe::{Benchmark, Stream, Work};
+use crate::calibrate::probe::{Benchmark, KV_READ, Stream, Work};
 
 /// Rows of the matrix products: tokens of a decode or prefill step, evenly over the logarithm.
 const ROWS: [u64; 14] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192];
@@ -97,7 +97,7 @@ pub(super) fn benchmarks(means: &Means, quick: bool) -> Vec<Benchmark> {
                 kv_heads: 8,
                 head_dim: 128,
                 kv_dtype,
-                kernel: "kv_read",
+                kernel: KV_READ,
             });
         }
     }

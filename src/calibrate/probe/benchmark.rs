@@ -2,6 +2,9 @@
 
 use std::str::FromStr;
 
+/// Kernel of decode attention that reads a KV cache and computes nothing with it.
+pub const KV_READ: &str = "kv_read";
+
 /// Families of benchmarks, as `--only` names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {

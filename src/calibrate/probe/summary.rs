@@ -5,7 +5,7 @@ use statrs::statistics::{Data, OrderStatistics};
 use std::collections::BTreeMap;
 
 use super::cpu::CPU_ATTENTION;
-use super::{Origin, SampleFile};
+use super::{KV_READ, Origin, SampleFile};
 use crate::spec::accelerator::{Sourced, Status};
 use crate::spec::{Accelerator, DataType, SpecError};
 use crate::time::measured::{BestProduct, Energy, Measured, Sustained};
@@ -42,6 +42,16 @@ pub fn measured(samples: &SampleFile) -> Measured {
         let Some(bytes) = number(row, "bytes").filter(|b| *b > 2.0 * cache) else { continue };
         let best = found.bandwidth_bytes_per_s.entry(text(row, "kind").to_owned()).or_default();
         *best = best.max(bytes / seconds);
+    }
+    for (row, seconds) in of(samples, "decode_attention").filter(|(r, _)| text(r, "kernel") == KV_READ) {
+        let columns = ["batch", "step", "n_kv_heads", "head_dim"].map(|c| number(row, c));
+        let [Some(batch), Some(past), Some(heads), Some(width)] = columns else { continue };
+        let element = if text(row, "kv_dtype") == "fp8" { 1.0 } else { 2.0 };
+        let bytes = 2.0 * batch * (past + 1.0) * heads * width * element;
+        if bytes > 2.0 * cache {
+            let best = found.kv_read_bytes_per_s.entry(text(row, "kv_dtype").to_owned()).or_default();
+            *best = best.max(bytes / seconds);
+        }
     }
     for (row, seconds) in of(samples, "gemm") {
         let [Some(m), Some(n), Some(k)] = ["m", "n", "k"].map(|c| number(row, c)) else { continue };

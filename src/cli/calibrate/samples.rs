@@ -14,7 +14,7 @@ use crate::calibrate::samples::{Table, read_csv};
 use crate::cli::output::{to_stderr, write_atomically};
 use crate::cli::{CliError, Context};
 use crate::report::{self, Measuring};
-use crate::spec::catalog::accelerator;
+use crate::spec::catalog::{Directories, accelerator};
 use crate::spec::{Accelerator, SpecError};
 use crate::time::calibration::Calibration;
 use crate::time::{Hardware, Trust, is_looked_for};
@@ -89,7 +89,7 @@ fn measured_file(path: &std::path::Path) -> Result<Option<SampleFile>, SpecError
 /// Fits what a device measured, writes the calibration and says what it changes.
 pub(super) fn fitted(file: &SampleFile, made: Made, context: &Context) -> Result<(), CliError> {
     let origin = &file.origin;
-    let known = accelerator(&origin.device.gpu, &crate::spec::catalog::Directories::default()).ok();
+    let known = accelerator(&origin.device.gpu, &Directories::default()).ok();
     let own = known.is_none();
     let accelerator = match known {
         Some(accelerator) => accelerator,
@@ -115,9 +115,9 @@ pub(super) fn fitted(file: &SampleFile, made: Made, context: &Context) -> Result
     write_atomically(&made.output, &calibration.to_toml())?;
     let output = made.output.display().to_string();
     let mut merged = calibration.clone();
-    if let Some(shipped) =
-        Kernels::in_force(&accelerator, &crate::spec::catalog::Directories::default()).ok().flatten()
-    {
+    let shipped = Kernels::in_force(&accelerator, &Directories::default()).ok().flatten();
+    let kept = shipped.as_ref().and_then(|s| answers::kept(&calibration, s));
+    if let Some(shipped) = shipped {
         merged.merge(shipped.calibration);
     }
     let after = Kernels { calibration: merged, trust: Trust::Given, file: output.clone() };
@@ -125,6 +125,7 @@ pub(super) fn fitted(file: &SampleFile, made: Made, context: &Context) -> Result
         peaks: accelerator.clone(),
         compared: answers::compare(&tables, &accelerator)?,
         questions: answers::questions(&accelerator, before.as_ref(), &after),
+        kept,
         samples: made.samples,
     };
     let wall = made.start.elapsed().as_secs_f64();
