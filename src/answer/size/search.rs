@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 use super::compare::pool;
-use super::fewest::Fitted;
+use super::fewest::{Approach, Fitted};
 use super::site::{Site, rejected};
 use super::split::{pools, split};
 use super::{Rejected, Searched, SizeCandidate, SizeQuestion};
@@ -40,6 +40,45 @@ pub(super) struct Results<'a> {
 /// What is compared with itself: an accelerator, or a deployment where all are listed.
 type Group = usize;
 
+/// How much dearer a fleet must come out than the last that is listed, as far as one replica that stands for all can tell, to be
+/// left alone: the whole fleet, whose router may do better, never needed half as many (judged).
+const FAR: f64 = 2.0;
+
+/// The best values so far, by group.
+#[derive(Default)]
+struct Standing {
+    gpus: BTreeMap<String, Group>,
+    best: BTreeMap<Group, f64>,
+}
+
+impl Standing {
+    fn group(&mut self, question: &SizeQuestion<'_>, site: &Site<'_>) -> Group {
+        let next = self.gpus.len();
+        if question.all_layouts {
+            site.index
+        } else {
+            *self.gpus.entry(site.layout.gpu.clone()).or_insert(next)
+        }
+    }
+
+    fn take_in(&mut self, group: Group, value: f64) {
+        let own = self.best.entry(group).or_insert(value);
+        *own = own.min(value);
+    }
+
+    /// The value of the last that is listed, once so many are.
+    fn worst(&self, question: &SizeQuestion<'_>) -> Option<f64> {
+        let mut values: Vec<f64> = self.best.values().copied().collect();
+        values.sort_by(f64::total_cmp);
+        values.get(question.top.saturating_sub(1)).copied()
+    }
+
+    /// Whether something of a group with this value could not be listed. Equals could: they may be better in what comes second.
+    fn beats(&self, worst: Option<f64>, group: Group, value: f64) -> bool {
+        self.best.get(&group).is_some_and(|own| value > *own) || worst.is_some_and(|worst| value > worst)
+    }
+}
+
 /// Sizes deployments.
 pub(super) fn search<'a>(
     question: &SizeQuestion<'a>,
@@ -48,25 +87,39 @@ pub(super) fn search<'a>(
 ) -> Results<'a> {
     let mut searched = Searched { deployments: question.candidates.len(), ..Searched::default() };
     sites.sort_by(|a, b| a.bound(question).total_cmp(&b.bound(question)).then(a.index.cmp(&b.index)));
-    let mut gpus: BTreeMap<String, Group> = BTreeMap::new();
-    let mut group = |site: &Site<'_>| {
-        let next = gpus.len();
-        if question.all_layouts { site.index } else { *gpus.entry(site.layout.gpu.clone()).or_insert(next) }
-    };
-    let mut best: BTreeMap<Group, f64> = BTreeMap::new();
+    let mut standing = Standing::default();
     let (mut found, mut pruned, mut rejections) = (vec![], vec![], rejected_before);
+    let mut settle = |near: Vec<(Site<'a>, Approach)>, standing: &mut Standing| {
+        let settled: Vec<_> = near
+            .into_par_iter()
+            .map(|(site, approach)| {
+                let fitted = site.settled(approach);
+                (site, fitted)
+            })
+            .collect();
+        let mut refused = vec![];
+        for (site, fitted) in settled {
+            match fitted {
+                Ok(fitted) => {
+                    let value = site.value(question, fitted.replicas, fitted.outcome.metrics.e2e.mean());
+                    let group = standing.group(question, &site);
+                    standing.take_in(group, value);
+                    found.push(Found { site, fitted, value });
+                }
+                Err((kind, reason)) => refused.push(rejected(&site.layout, kind, reason)),
+            }
+        }
+        refused
+    };
+    let mut far = vec![];
     let mut waiting = sites.into_iter().peekable();
     while waiting.peek().is_some() {
-        let mut worst: Vec<f64> = best.values().copied().collect();
-        worst.sort_by(f64::total_cmp);
-        let worst = worst.get(question.top.saturating_sub(1)).copied();
+        let worst = standing.worst(question);
         let mut wave = vec![];
         while wave.len() < WAVE {
             let Some(site) = waiting.next() else { break };
-            let bound = site.bound(question);
-            let own = best.get(&group(&site)).copied();
-            // equals are sized: they may be better in what comes second
-            if own.is_some_and(|own| bound > own) || worst.is_some_and(|worst| bound > worst) {
+            let group = standing.group(question, &site);
+            if standing.beats(worst, group, site.bound(question)) {
                 (question.done)(1);
                 pruned.push(site);
             } else {
@@ -74,26 +127,40 @@ pub(super) fn search<'a>(
             }
         }
         searched.simulated += wave.len();
-        let sized: Vec<_> = wave
+        let approached: Vec<_> = wave
             .into_par_iter()
             .map(|site| {
-                let fitted = site.fitted(question);
+                let approach = site.approach(question);
                 (question.done)(1);
-                (site, fitted)
+                (site, approach)
             })
             .collect();
-        for (site, fitted) in sized {
-            match fitted {
-                Ok(fitted) => {
-                    let value = site.value(question, fitted.replicas, fitted.outcome.metrics.e2e.mean());
-                    let own = best.entry(group(&site)).or_insert(value);
-                    *own = own.min(value);
-                    found.push(Found { site, fitted, value });
+        // as if all held what they seem to: what is then far behind waits for the end
+        let mut supposed = Standing { best: standing.best.clone(), ..Standing::default() };
+        let mut near = vec![];
+        for (site, approach) in approached {
+            match approach {
+                Ok(approach) => {
+                    let value = site.value(question, approach.replicas, site.alone.e2e_s);
+                    let group = standing.group(question, &site);
+                    supposed.take_in(group, value);
+                    near.push((group, value, site, approach));
                 }
                 Err((kind, reason)) => rejections.push(rejected(&site.layout, kind, reason)),
             }
         }
+        let worst = supposed.worst(question);
+        let (behind, near): (Vec<_>, Vec<_>) =
+            near.into_iter().partition(|(group, value, ..)| supposed.beats(worst, *group, value / FAR));
+        far.extend(behind);
+        rejections.extend(settle(near.into_iter().map(|(.., s, a)| (s, a)).collect(), &mut standing));
     }
+    let worst = standing.worst(question);
+    let (behind, near): (Vec<_>, Vec<_>) =
+        far.into_iter().partition(|(group, value, ..)| standing.beats(worst, *group, value / FAR));
+    searched.simulated -= behind.len();
+    pruned.extend(behind.into_iter().map(|(.., site, _)| site));
+    rejections.extend(settle(near.into_iter().map(|(.., s, a)| (s, a)).collect(), &mut standing));
     searched.pruned = pruned.len();
     found.sort_by(|a, b| a.order(b));
     let listed = listed_first(question, &mut found);

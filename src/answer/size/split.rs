@@ -2,7 +2,7 @@
 
 use super::SizeQuestion;
 use super::compare::pool;
-use super::fewest::Fitted;
+use super::fewest::{Fitted, fewest_below};
 use super::search::Found;
 use crate::answer::simulate::{Demand, Fleet};
 use crate::serving::LocalPrefill;
@@ -24,25 +24,12 @@ pub(super) fn split<'a>(
         return Ok(None);
     }
     let mut best = None;
-    // fewer in steps that double while they hold, then between the last that holds and the first that fails
-    let (mut high, mut low, mut step) = (found.fitted.replicas, 1, 1);
-    while high > 2 {
-        let fewer = high.saturating_sub(step).max(2);
-        match holding(question, found, fewer)? {
-            Some(fitted) => (best, high, step) = (Some(fitted), fewer, step * 2),
-            None => {
-                low = fewer;
-                break;
-            }
-        }
-    }
-    while best.is_some() && high - low > 1 {
-        let middle = low + (high - low) / 2;
-        match holding(question, found, middle)? {
-            Some(fitted) => (best, high) = (Some(fitted), middle),
-            None => low = middle,
-        }
-    }
+    fewest_below(found.fitted.replicas, 2, |fewer| {
+        let fitted = holding(question, found, fewer)?;
+        let holds = fitted.is_some();
+        best = fitted.or(best.take());
+        Ok::<bool, SpecError>(holds)
+    })?;
     Ok(best.map(|fitted| {
         let site = found.site.with(found.site.deployment.clone());
         let replicas = fitted.replicas + fitted.decode_replicas;
