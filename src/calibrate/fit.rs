@@ -65,7 +65,7 @@ pub enum FitError {
     /// A data type that no class has.
     #[error(
         "the data type is not known or none that this accelerator multiplies in; known are bfloat16, float16, fp8, fp8_block, \
-         nvfp4, mxfp4, int8, sq, int8_wo and int4_wo, of experts w4a16_mxfp4 and w4a8_mxfp4_mxfp8 too"
+         nvfp4, mxfp4, int8, sq, int8_wo, int4_wo and fp8_wo, of experts w4a16_mxfp4 and w4a8_mxfp4_mxfp8 too"
     )]
     UnknownType,
     /// Launches were timed, not kernels.

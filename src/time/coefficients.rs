@@ -72,7 +72,7 @@ impl OperatorClass {
             ("gemm", "fp8_block") => Self::Gemm8Block,
             ("gemm", "fp8" | "fp8_static" | "int8" | "sq") => Self::Gemm8,
             ("gemm", "nvfp4" | "mxfp4") => Self::Gemm4,
-            ("gemm", "int4_wo" | "int8_wo") => Self::GemmWeightOnly,
+            ("gemm", "int4_wo" | "int8_wo" | "fp8_wo") => Self::GemmWeightOnly,
             ("gemm", _) => Self::Gemm16,
             ("experts", _) => Self::Experts,
             ("prefill_attention", _) => Self::PrefillAttention,

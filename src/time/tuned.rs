@@ -27,6 +27,9 @@ fn preference(engine: EngineKind) -> &'static [&'static str] {
     }
 }
 
+/// The engine of samples that our own kernels and libraries gave on a GPU.
+const PROBED: &str = "measured";
+
 /// Libraries whose collectives every engine falls back to.
 const LIBRARIES: [&str; 3] = ["nccl", "rccl", "oneccl"];
 
@@ -103,6 +106,7 @@ fn gemm_names(weights: DataType, math: DataType) -> &'static [&'static str] {
         (DataType::Mxfp4, DataType::Mxfp4) => &["mxfp4", "nvfp4"],
         (DataType::Int8, DataType::Int8) => &["int8", "sq"],
         (DataType::Int8, DataType::Bf16 | DataType::Fp16) => &["int8_wo"],
+        (DataType::Fp8 | DataType::Fp8Block, DataType::Bf16 | DataType::Fp16) => &["fp8_wo"],
         (DataType::Int4, DataType::Bf16 | DataType::Fp16) => &["int4_wo"],
         (DataType::Fp32, DataType::Fp32) => &["float32"],
         // a CPU's loops over other blocks are q8_0's with less to read; tables of GPUs have neither
@@ -129,9 +133,12 @@ fn products(
     let mut all = vec![];
     for &weights in DataType::ALL {
         for &math in DataType::ALL {
-            let found = names(weights, math)
-                .iter()
-                .find_map(|name| best(list, engine, |f| f.key.data_type == *name && f.key.variant != SLOWER));
+            let found = names(weights, math).iter().find_map(|name| {
+                let of_name = |f: &Fitted| f.key.data_type == *name && f.key.variant != SLOWER;
+                // quantised weights are read by an engine's own kernels, which ours only stand in for
+                let own = |f: &Fitted| of_name(f) && !(name.ends_with("_wo") && f.key.engine == PROBED);
+                best(list, engine, own).or_else(|| best(list, engine, of_name))
+            });
             if let Some(f) = found {
                 let (c, grid) = (f.c.clone(), f.grid.clone());
                 let list = listed(&f.key.engine, &f.key.kernel);

@@ -198,7 +198,7 @@ mod tests {
             Work::Stream { kind: Stream::Read, bytes: 1 << 16, threads: 1 },
             Work::Stream { kind: Stream::Copy, bytes: 1 << 16, threads: 1 },
             Work::Stream { kind: Stream::Triad, bytes: 3 << 14, threads: 1 },
-            gemm(1, "float32"),
+            gemm(1, "fp32"),
             gemm(1, "float16"),
             gemm(8, "float16"),
             gemm(1, "q8_0"),

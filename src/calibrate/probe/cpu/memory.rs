@@ -37,7 +37,7 @@ impl Memory {
     pub fn fill(&mut self, dtype: &str, weights: usize) -> Option<()> {
         let mut random = fastrand::Rng::with_seed(11);
         match dtype {
-            "float32" => grow(&mut self.floats, weights.max(self.bytes / 4), || random.f32() - 0.5),
+            "fp32" => grow(&mut self.floats, weights.max(self.bytes / 4), || random.f32() - 0.5),
             // ±[2⁻⁵, 2⁻¹): f16 without subnormals
             "float16" => grow(&mut self.halves, weights.max(self.bytes / 2), || {
                 random.u16(0x2800..0x3800) | random.u16(..2) << 15

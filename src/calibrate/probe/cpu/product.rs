@@ -60,7 +60,7 @@ impl<'a> Product<'a> {
     ) -> Self {
         let (inputs, outputs) = (shape.m * shape.k, shape.m * shape.n);
         let weights = match dtype {
-            "float32" => Weights::Floats(&memory.floats),
+            "fp32" => Weights::Floats(&memory.floats),
             "float16" => Weights::Halves(&memory.halves, vec![0; inputs]),
             _ => Weights::Blocks(&memory.blocks, vec![Block { scale: 0, values: [0; 32] }; inputs / 32]),
         };
