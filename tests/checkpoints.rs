@@ -82,6 +82,7 @@ fn quantisers() {
             Some(64),
         ),
         (r#"{"quant_method": "gptq", "bits": 8, "group_size": -1}"#, linear(Int8), None, None),
+        (r#"{"bits": 4, "group_size": 64}"#, linear(Int4), None, Some(64)), // MLX
         (r#"{"quant_method": "fp8", "activation_scheme": "static"}"#, linear(Fp8), Some(Fp8), None),
         (
             r#"{"quant_method": "fbgemm_fp8", "modules_to_not_convert": ["lm_head"]}"#,

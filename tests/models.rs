@@ -157,6 +157,15 @@ fn the_local_cache_knows_repositories() {
     }
 }
 
+/// A dot more is another model: `opt-1.3b` is not `opt-13b`.
+#[test]
+fn names_are_read_letter_for_letter_first() {
+    for name in ["facebook/opt-1.3b", "facebook/opt-13b", "opt-1.3b", "opt-13b"] {
+        let found = find(name).unwrap().id;
+        assert!(name.ends_with(&found), "{name}: {found}");
+    }
+}
+
 #[test]
 fn what_is_no_model_is_refused() {
     let empty = tempfile::tempdir().unwrap();

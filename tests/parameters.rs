@@ -146,7 +146,7 @@ fn every_published_count_is_met() {
         }
     }
     assert!(wrong.is_empty(), "{} of {rows} rows:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(rows, 97);
+    assert_eq!(rows, 134);
 }
 
 #[test]
@@ -207,6 +207,10 @@ fn windows_fall_on_the_right_layers() {
         all
     };
     assert_eq!(windows("mistralai/Mistral-7B-v0.1"), [(32, Some(4096))]);
+    assert_eq!(
+        windows("LGAI-EXAONE/K-EXAONE-236B-A23B").iter().map(|(n, w)| n * w.unwrap_or(0)).sum::<u32>(),
+        36 * 128
+    );
     assert_eq!(windows("mistralai/Mistral-7B-Instruct-v0.3"), [(32, None)]);
     assert_eq!(windows("Qwen/Qwen2.5-7B"), [(28, None)]); // use_sliding_window is false
     assert_eq!(windows("google/gemma-2-9b"), [(21, None), (21, Some(4096))]);

@@ -16,4 +16,4 @@ pub use files::{CatalogFile, Kind, files, read_text};
 pub use header::Header;
 pub use local::accelerator_of_calibration;
 pub use models::{model, models, read_model, short_id};
-pub use published::{model_or_base, name_elsewhere};
+pub use published::{gguf_file_type, model_or_base, name_elsewhere};

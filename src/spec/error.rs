@@ -57,6 +57,19 @@ pub enum SpecError {
         /// "an image diffusion model", "a speech encoder–decoder" …
         what: &'static str,
     },
+    /// A text-generating model whose layers are of a kind that is not described here.
+    #[error(
+        "{file}: `{architecture}` has {what}, whose cost is not known here; nothing is guessed for it: give a model of attention, \
+         Mamba, gated delta or Kimi delta layers, or a TOML file as `foretoken models import` writes it"
+    )]
+    NotModelled {
+        /// The path or name.
+        file: String,
+        /// The model type.
+        architecture: String,
+        /// What cannot be counted.
+        what: String,
+    },
     /// A name that no catalog knows.
     #[error("no {kind} named `{name}`{}; {fix}", suggestion(.similar))]
     Unknown {

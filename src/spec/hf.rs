@@ -7,9 +7,12 @@ mod decoder;
 mod deepseek_v4;
 mod delta;
 mod dense;
+mod ernie_vl;
 mod experts;
 mod fields;
+mod gated;
 mod gemma;
+mod hybrids;
 mod json;
 mod latent;
 mod layers;
@@ -50,6 +53,9 @@ const FAMILIES: &[&[Family]] = &[
     gemma::FAMILIES,
     sparse::FAMILIES,
     variants::FAMILIES,
+    gated::FAMILIES,
+    hybrids::FAMILIES,
+    ernie_vl::FAMILIES,
 ];
 
 /// Objects that hold the language model of a multi-modal configuration, in the order in which they are tried.

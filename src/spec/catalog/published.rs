@@ -42,10 +42,15 @@ pub fn model_or_base(
         Err(unknown @ SpecError::Unknown { .. }) => unknown,
         found => return found.map(|m| (m, None)),
     };
+    if let Some((base, format)) = gguf_parts(name)
+        && let Some(mut spec) = either(base, directories)
+    {
+        let stored = format.map_or_else(|| "as published".to_owned(), |f| format!("with {f} weights"));
+        spec.warnings.push(format!("{name} is not in the catalog: {} {stored} stands in", spec.id));
+        return Ok((spec, format));
+    }
     let Some((base, format)) = parts(name) else { return Err(unknown) };
-    let bare = base.rsplit('/').next().unwrap_or(base);
-    let found = [base, bare].into_iter().find_map(|name| model(name, directories).ok());
-    match found {
+    match either(base, directories) {
         Some(mut spec) if spec.checkpoint.quantized.is_empty() => {
             spec.warnings
                 .push(format!("{name} is not in the catalog: {} with {format} weights stands in", spec.id));
@@ -53,6 +58,58 @@ pub fn model_or_base(
         }
         _ => Err(unknown),
     }
+}
+
+/// The model of a repository's name, with its organisation or without.
+fn either(base: &str, directories: &Directories) -> Option<ModelSpec> {
+    let bare = base.rsplit('/').next().unwrap_or(base);
+    [base, bare].into_iter().find_map(|name| model(name, directories).ok())
+}
+
+/// A llama.cpp file type as files are named, mixtures by their main type: Unsloth's `UD-Q4_K_XL` and
+/// quantisers' `i1-Q4_K_M` store most tensors as `Q4_K_M` does.
+#[must_use]
+pub fn gguf_file_type(text: &str) -> Option<DataType> {
+    let text = text.to_ascii_lowercase();
+    let bare = text.trim_start_matches("ud-").trim_start_matches("i1-");
+    let looks_like_one = bare.starts_with(['q', 'i']) && bare.contains(|c: char| c.is_ascii_digit());
+    let main = match bare {
+        "q8_k_xl" => "q8_0",
+        "q6_k_xl" => "q6_k",
+        "q5_k_xl" => "q5_k_m",
+        "q4_k_xl" => "q4_k_m",
+        "q3_k_xl" => "q3_k_m",
+        "q2_k_xl" => "q2_k",
+        other => other,
+    };
+    main.parse().ok().filter(|d: &DataType| looks_like_one && d.is_gguf())
+}
+
+/// The name of a GGUF file or repository before its file type, and the type where the name has one:
+/// `ggml-org/X-Q8_0-GGUF`, `X-UD-Q4_K_XL`, `X-F16`, `X-qat-GGUF` (quantisation-aware checkpoints are `Q4_0`).
+fn gguf_parts(name: &str) -> Option<(&str, Option<DataType>)> {
+    let without = |name: &'_ str, ending: &str| {
+        let start = name.len().checked_sub(ending.len())?;
+        name.get(start..).filter(|e| e.eq_ignore_ascii_case(ending)).map(|_| start)
+    };
+    let (mut base, mut named) = (name, false);
+    for ending in ["-gguf", ".gguf"] {
+        if let Some(start) = without(base, ending) {
+            (base, named) = (base.get(..start)?, true);
+        }
+    }
+    if let Some((rest, last)) = base.rsplit_once(['-', '.'])
+        && let Some(found) = gguf_file_type(last)
+    {
+        let mixture = ["-ud", "-i1", ".i1"].iter().find_map(|ending| without(rest, ending));
+        return Some((mixture.and_then(|start| rest.get(..start)).unwrap_or(rest), Some(found)));
+    }
+    for (ending, format) in [("-qat", Some(DataType::Q4_0)), ("-bf16", None), ("-f16", None)] {
+        if let Some(start) = without(base, ending) {
+            return Some((base.get(..start)?, format));
+        }
+    }
+    named.then_some((base, None))
 }
 
 /// A model that was named on another machine, by the name that a catalog may know: the repository of a cache directory, the
@@ -108,6 +165,10 @@ mod tests {
             ("Qwen/Qwen3-4B-FP8", "qwen3-4b", DataType::Fp8),
             ("RedHatAI/Mixtral-8x7B-Instruct-v0.1-FP8", "mixtral-8x7b-v0.1", DataType::Fp8),
             ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "qwen3-8b", DataType::Q4KM),
+            ("ggml-org/Qwen2.5-Coder-7B-Q8_0-GGUF", "qwen2.5-7b-instruct", DataType::Q8_0),
+            ("Qwen3-32B-UD-Q4_K_XL", "qwen3-32b", DataType::Q4KM),
+            ("shisa-v2-llama3.1-8b.i1-Q4_K_M", "llama-3.1-8b-instruct", DataType::Q4KM),
+            ("ggml-org/gemma-3-4b-it-qat-GGUF", "gemma-3-4b-it", DataType::Q4_0),
             ("RedHatAI/gemma-2-9b-it-quantized.w8a8", "gemma-2-9b-it", DataType::Int8),
             ("hugging-quants/Meta-Llama-3.1-70B-AWQ-INT4", "meta-llama-3.1-70b", DataType::Int4),
         ] {

@@ -50,7 +50,7 @@ fn names(kind: Kind, file: &CatalogFile) -> impl Iterator<Item = &str> {
     .filter(|n| !n.is_empty())
 }
 
-/// The one entry that `name` means: by id, else by another name, else (models only) as the
+/// The one entry that `name` means: letter for letter, else by id, else by another name, else (models only) as the
 /// beginning of ids up to a hyphen.
 ///
 /// # Errors
@@ -61,6 +61,13 @@ pub(super) fn resolve<'a>(
     files: &'a [CatalogFile],
     fix: &str,
 ) -> Result<&'a CatalogFile, SpecError> {
+    // letter for letter: `opt-1.3b` is not `opt-13b`
+    let mut same = files.iter().filter(|f| {
+        f.header.id.eq_ignore_ascii_case(name) || names(kind, f).any(|n| n.eq_ignore_ascii_case(name))
+    });
+    if let (Some(found), None) = (same.next(), same.next()) {
+        return Ok(found);
+    }
     // written out in full, remarks included: `Apple M1 (7-core GPU)` is not `Apple M1`
     let full = key(name);
     let mut exact = files.iter().filter(|f| !full.is_empty() && names(kind, f).any(|n| self::key(n) == full));

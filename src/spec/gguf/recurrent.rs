@@ -46,6 +46,7 @@ pub(super) fn kimi_delta(block: &mut Block<'_>) -> Result<Mixer, SpecError> {
         head_dim: block.size("kda.head_dim")?,
         conv_kernel,
         full_rank_gate: block.linear("ssm_g_a").is_none(),
+        full_rank_decay: false,
     })
 }
 

@@ -116,6 +116,7 @@ fn kimi_delta(fields: &Fields<'_>, layers: u32) -> Result<(Mixer, Vec<u32>), Spe
             head_dim: fields.size("linear_head_dim")?,
             conv_kernel: fields.size_or("linear_conv_kernel_dim", 4)?,
             full_rank_gate: false,
+            full_rank_decay: false,
         };
         return Ok((delta, full));
     };
@@ -125,6 +126,7 @@ fn kimi_delta(fields: &Fields<'_>, layers: u32) -> Result<(Mixer, Vec<u32>), Spe
         head_dim: linear.size("head_dim")?,
         conv_kernel: linear.size_or("short_conv_kernel_size", 4)?,
         full_rank_gate: linear.flag("use_full_rank_gate", false)?,
+        full_rank_decay: false,
     };
     Ok((delta, full.into_iter().map(|i| i.saturating_sub(1)).collect()))
 }

@@ -48,6 +48,9 @@ pub(crate) const OLMO2: Style = Style { qk_norm: (QkNorm::Whole, ON), mlp_bias: 
 /// GLM: biases on query, key and value only.
 const GLM: Style = Style { output_bias: OFF, mlp_bias: OFF, ..LLAMA };
 
+/// GLM-4-0414: norms before and after both parts; the 32B model has no biases.
+const GLM4: Style = Style { norms: 4, qkv_bias: Switch::Key("attention_bias", true), ..GLM };
+
 /// Cohere: one norm without bias for attention and feed-forward in parallel; tied.
 const COHERE: Style = Style {
     norms: 1,
@@ -182,14 +185,15 @@ pub(crate) const FAMILIES: &[Family] = &[
     }),
     // A configuration of GLM-4.5 that circulates says `glm`.
     ("glm", |f| decoder::model(f, if f.has("num_experts") { &GLM4_MOE } else { &GLM })),
-    ("glm4", |f| decoder::model(f, &Style { norms: 4, qkv_bias: ON, ..GLM })),
-    ("glm4v", |f| decoder::model(f, &Style { norms: 4, qkv_bias: ON, ..GLM })),
-    ("glm4v_text", |f| decoder::model(f, &Style { norms: 4, qkv_bias: ON, ..GLM })),
+    ("glm4", |f| decoder::model(f, &GLM4)),
+    ("glm4v", |f| decoder::model(f, &GLM4)),
+    ("glm4v_text", |f| decoder::model(f, &GLM4)),
     ("cohere", |f| decoder::model(f, &COHERE)),
     ("cohere2", |f| {
         decoder::model(f, &Style { windows: Windows::Alternating { every: 4, window: 4096 }, ..COHERE })
     }),
     ("exaone4", |f| decoder::model(f, &EXAONE4)),
+    ("exaone4_5_text", |f| decoder::model(f, &EXAONE4)),
     ("hunyuan_v1_dense", |f| decoder::model(f, &HUNYUAN)),
     ("apertus", apertus),
     ("bitnet", bitnet),

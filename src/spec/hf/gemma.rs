@@ -9,8 +9,14 @@ use crate::spec::SpecError;
 use crate::spec::model::{FeedForward, LayerGroup, Mixer, ModelSpec};
 
 /// `model_type` → reader.
-pub(crate) const FAMILIES: &[Family] =
-    &[("gemma4", gemma4), ("gemma4_text", gemma4), ("gemma3n", gemma3n), ("gemma3n_text", gemma3n)];
+pub(crate) const FAMILIES: &[Family] = &[
+    ("gemma4", |f| gemma4(f, 256)),
+    ("gemma4_text", |f| gemma4(f, 256)),
+    ("gemma4_unified", |f| gemma4(f, 0)),
+    ("gemma4_unified_text", |f| gemma4(f, 0)),
+    ("gemma3n", gemma3n),
+    ("gemma3n_text", gemma3n),
+];
 
 const STYLE: Style =
     Style { mlp_bias: Switch::Off, norms: 4, qk_norm: (QkNorm::Shared, Switch::On), tied: true, ..LLAMA };
@@ -40,10 +46,11 @@ fn per_layer(fields: &Fields<'_>, default: u32, layers: u32) -> Result<(u64, u64
 /// Gemma 4. In full layers heads are wider, and where `attention_k_eq_v` is set the keys serve as
 /// values. The last `num_kv_shared_layers` reuse the cache of earlier ones. Experts, where there are
 /// any, run beside the dense block, which is read as the shared expert.
-fn gemma4(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
+/// `embedded` is the width of the per-layer embeddings where the fields do not say.
+fn gemma4(fields: &Fields<'_>, embedded: u32) -> Result<ModelSpec, SpecError> {
     let layers = fields.layer_count()?;
     let hidden = u64::from(fields.size("hidden_size")?);
-    let (outside, inside) = per_layer(fields, 256, layers)?;
+    let (outside, inside) = per_layer(fields, embedded, layers)?;
     let reused = layers.saturating_sub(fields.count_or("num_kv_shared_layers", 0)?);
     let window = fields.size_or("sliding_window", 512)?;
     let keys_only = fields.flag("attention_k_eq_v", false)?;

@@ -20,6 +20,8 @@ pub(crate) const FAMILIES: &[Family] = &[
     ("kimi_k25", |f| decoder::model(f, &DEEPSEEK_V3)),
     ("glm_moe_dsa", |f| decoder::model(f, &DEEPSEEK_V3)),
     ("glm4_moe_lite", |f| decoder::model(f, &DEEPSEEK_V3)),
+    // A third norm behind the feed-forward part.
+    ("axk1", |f| decoder::model(f, &Style { norms: 3, ..LLAMA })),
     ("minicpm3", |f| decoder::model(f, &Style { tied: true, ..LLAMA })),
 ];
 

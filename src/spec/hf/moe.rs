@@ -73,6 +73,30 @@ const AFMOE: Style = Style {
     ..BIAS_FREE
 };
 
+/// K-EXAONE: norms on queries and keys; every fourth layer is full.
+const EXAONE_MOE: Style = Style {
+    qk_norm: (QkNorm::Shared, Switch::On),
+    experts: CORRECTED,
+    windows: Windows::Alternating { every: 4, window: 4096 },
+    ..BIAS_FREE
+};
+
+/// Hy3: norms on queries and keys.
+const HY3: Style =
+    Style { qk_norm: (QkNorm::Shared, Switch::On), mlp_bias: Switch::Off, experts: CORRECTED, ..LLAMA };
+
+/// Granite with windows: a sink per head.
+const GRANITE_SWA: Style = Style { sinks: true, windows: Windows::All, ..LLAMA };
+
+/// Command A with experts: one norm for attention and experts in parallel.
+const COHERE2_MOE: Style = Style {
+    norms: 1,
+    mlp_bias: Switch::Off,
+    tied: true,
+    windows: Windows::Alternating { every: 4, window: 4096 },
+    ..LLAMA
+};
+
 /// `model_type` → reader.
 pub(crate) const FAMILIES: &[Family] = &[
     ("mixtral", |f| decoder::model(f, &MISTRAL)),
@@ -104,6 +128,12 @@ pub(crate) const FAMILIES: &[Family] = &[
     ("grok-1", grok),
     ("dbrx", dbrx),
     ("afmoe", afmoe),
+    ("exaone_moe", |f| decoder::model(f, &EXAONE_MOE)),
+    ("hy_v3", |f| decoder::model(f, &HY3)),
+    ("mellum", |f| decoder::model(f, &Style { windows: Windows::All, ..QWEN3 })),
+    ("granite_swa", |f| decoder::model(f, &GRANITE_SWA)),
+    ("granitemoe_swa", |f| decoder::model(f, &GRANITE_SWA)),
+    ("cohere2_moe", cohere2_moe),
     ("llama4", llama4),
     ("llama4_text", llama4),
 ];
@@ -164,6 +194,18 @@ fn dbrx(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
         }
     }
     Ok(spec)
+}
+
+/// Command A with experts: the dense layers in front have a width of their own.
+fn cohere2_moe(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
+    let experts = experts::block(fields, &COHERE2_MOE)?;
+    let dense = match fields.optional_size("prefix_dense_intermediate_size")? {
+        Some(width) => FeedForward::Dense { intermediate_size: width.into(), gated: true, bias: false },
+        None => decoder::dense(fields, &COHERE2_MOE)?,
+    };
+    let sparse = experts::sparse_layers(fields, fields.layer_count()?)?;
+    let layers = sparse.into_iter().map(|s| if s { experts.clone() } else { dense.clone() }).collect();
+    decoder::with_feed_forward(fields, &COHERE2_MOE, layers)
 }
 
 /// Trinity: as many gate outputs as attention outputs.

@@ -95,7 +95,7 @@ fn module(fields: &Fields<'_>, spec: &ModelSpec) -> Result<Option<Module>, SpecE
         }
         // The module has an indexer of its own even where layers share one (GLM-5.2).
         "glm_moe_dsa" => Module::new(with_indexer(spec), 3),
-        "glm4_moe_lite" | "mimo" => Module::new(last(), 3),
+        "glm4_moe_lite" | "mimo" | "hy_v3" | "bailing_hybrid" => Module::new(last(), 3),
         "deepseek_v4" | "deepseek_ref" => {
             let layer = deepseek_v4::block(fields, 0, false)?;
             Module { other: deepseek_v4::head_connection(fields)?, ..Module::new(vec![layer], 3) }
@@ -105,6 +105,14 @@ fn module(fields: &Fields<'_>, spec: &ModelSpec) -> Result<Option<Module>, SpecE
             let layers = spec.layers.last().map(|g| LayerGroup { count: 1, mixer, ..g.clone() });
             let tables = u64::from(fields.flag("mtp_use_dedicated_embeddings", false)?);
             Module { tables, ..Module::new(layers.into_iter().collect(), 3) }
+        }
+        "exaone_moe" | "exaone4_5_text" => Module::new(dense_layer(spec, |_| true), 3),
+        // One of its sparse latent layers; 0.03 % of the published count is not explained by it.
+        "glm5_next" | "glm5_next_text" => {
+            let latent = |g: &&LayerGroup| matches!(g.mixer, Mixer::Latent { .. });
+            let sparse = |g: &&LayerGroup| g.feed_forward.experts().0 > 0;
+            let group = spec.layers.iter().filter(latent).find(sparse);
+            Module::new(group.map(|g| LayerGroup { count: 1, ..g.clone() }).into_iter().collect(), 3)
         }
         "ernie4_5_moe" => Module::new(dense_layer(spec, |_| true), 2),
         "longcat_flash" => Module { tables: 1, ..Module::new(dense_layer(spec, |_| true), 3) },

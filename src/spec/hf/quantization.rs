@@ -24,7 +24,11 @@ pub(crate) fn read(fields: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), Spec
     spec.checkpoint = Checkpoint::plain(data_type(fields)?);
     let root = fields.root();
     for holder in [&root, fields] {
-        for key in ["quantization_config", "compression_config"] {
+        for key in ["quantization_config", "compression_config", "quantization"] {
+            // Other tools write the last one as a word.
+            if key == "quantization" && !holder.value(key).is_some_and(serde_json::Value::is_object) {
+                continue;
+            }
             if let Some(config) = holder.nested(key)? {
                 return apply(&config, spec);
             }
@@ -61,6 +65,8 @@ pub(crate) fn apply(config: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), Spe
         (Some(method), _) => method,
         (None, Some(_)) => "modelopt",
         (None, None) if config.has("config_groups") => "compressed-tensors",
+        // MLX writes bits and group size alone; a scale and a bias in 16 bit per group.
+        (None, None) if config.has("bits") && config.has("group_size") => "mlx",
         (None, None) => return Ok(()),
     };
     let names = modules::names(spec);
@@ -177,7 +183,7 @@ fn rules(
         }
         "fp8" | "fbgemm_fp8" => Rule::all(Scheme::both(DataType::Fp8)),
         "awq" | "gptq" | "auto-round" | "auto_round" | "intel/auto-round" | "autoround" | "gptq_marlin"
-        | "awq_marlin" => Rule::all(scheme::of_bits(config)?),
+        | "awq_marlin" | "mlx" => Rule::all(scheme::of_bits(config)?),
         "mxfp4" => {
             let experts = BTreeMap::from([(TensorClass::Experts, u32::MAX)]);
             vec![Rule { scheme: Scheme::weight_only(DataType::Mxfp4, None), layers: Some(experts) }]

@@ -11,10 +11,12 @@ use crate::spec::model::{FeedForward, Indexer, Mixer, ModelSpec};
 pub(crate) const FAMILIES: &[Family] = &[
     ("minimax_m3", minimax_m3),
     ("minimax_m3_vl", minimax_m3),
+    ("minimax_m3_vl_text", minimax_m3),
     ("longcat_flash", longcat),
     ("step3p5", step),
     ("step3p7", step),
     ("mimo_v2_flash", mimo),
+    ("mimo_v2", mimo),
 ];
 
 const CORRECTED: experts::Experts = experts::Experts { correction: Switch::On, ..experts::PLAIN };

@@ -3,7 +3,7 @@
 
 use super::decoder::{self, LLAMA, QkNorm, Style, Switch};
 use super::windows::Windows;
-use super::{Fields, reader};
+use super::{Fields, reader, refuse};
 use crate::spec::{ModelSpec, SpecError};
 
 /// Families known by the names of their models, for configurations without `model_type`.
@@ -53,6 +53,7 @@ pub(crate) fn read(
         spec.warnings.push(format!("no model_type; read as {family} because of its name {why}"));
         return Ok((family.to_owned(), spec));
     }
+    refuse::only_attention(fields, model_type.as_deref().unwrap_or("a model without model_type"))?;
     let mut assumed = vec!["RMSNorm before attention and feed-forward"];
     let mut style = Style { windows: Windows::All, ..LLAMA };
     if fields.has("attention_bias") || fields.has("qkv_bias") || fields.has("use_qkv_bias") {

@@ -2,14 +2,20 @@
 //! Llama 3.2 Vision (some layers attend to the image).
 
 use super::decoder::{self, LLAMA};
+use super::dense::{QWEN2, QWEN3};
 use super::layers::layer;
 use super::{Family, Fields};
 use crate::spec::SpecError;
 use crate::spec::model::{FeedForward, LayerGroup, Mixer, ModelSpec};
 
 /// `model_type` → reader.
-pub(crate) const FAMILIES: &[Family] =
-    &[("nemotron-nas", nemotron_nas), ("mllama", mllama), ("mllama_text_model", mllama)];
+pub(crate) const FAMILIES: &[Family] = &[
+    ("nemotron-nas", nemotron_nas),
+    ("mllama", mllama),
+    ("mllama_text_model", mllama),
+    ("minicpmv", minicpmv),
+    ("minicpmo", minicpmv),
+];
 
 /// Nemotron-NAS (`DeciLM`): `block_configs` gives every layer its KV heads and width, replaces a part by
 /// one linear layer, or leaves it out with its norm. Source: `modeling_decilm.py` of the checkpoints.
@@ -71,6 +77,26 @@ fn width(ffn: &Fields<'_>, hidden: u64) -> Result<u64, SpecError> {
         ffn.value("ffn_mult").and_then(serde_json::Value::as_f64).filter(|m| (0.0..1000.0).contains(m));
     let factor = factor.ok_or_else(|| ffn.missing("ffn_mult"))?;
     Ok(((2.0 * factor * hidden as f64 / 3.0) as u64).div_ceil(256).max(1) * 256)
+}
+
+/// MiniCPM-V and -o: another family's language model by `version`. Source: `modeling_minicpmv.py` of the
+/// checkpoints.
+fn minicpmv(fields: &Fields<'_>) -> Result<ModelSpec, SpecError> {
+    let version = fields.value("version").map(ToString::to_string).unwrap_or_default();
+    let style = match version.trim_matches('"') {
+        "2.5" | "4" | "4.0" => &LLAMA,
+        "4.5" => &QWEN3,
+        "2.6" => &QWEN2,
+        _ if fields.text("model_type")? == Some("minicpmo") => &QWEN2,
+        _ => {
+            return Err(fields.wrong(
+                "version",
+                "no language model is known for this version of MiniCPM-V",
+                "2.5, 2.6, 4.0 and 4.5 are known",
+            ));
+        }
+    };
+    decoder::model(fields, style)
 }
 
 /// Rows that the embedding of Llama 3.2 Vision has beyond the vocabulary, for the image token and its kin.

@@ -5,6 +5,7 @@
 mod generic;
 mod moon;
 mod parts;
+mod patches;
 mod qwen;
 mod towers;
 
@@ -35,9 +36,22 @@ const TOWERS: &[(&str, Reader)] = &[
     ("minimax_m3_vl", towers::minimax),
     ("step3p7", towers::step),
     ("llava", towers::clip),
+    ("llava_next", patches::llava_next),
     ("internvl", towers::internvl),
     ("glm4v", towers::glm4v),
     ("glm4v_moe", towers::glm4v),
+    ("glm46v", towers::glm4v),
+    ("glmga", towers::glm4v),
+    ("qwen2_5_omni", qwen::qwen2_5),
+    ("qwen2_5_omni_thinker", qwen::qwen2_5),
+    ("exaone4_5", qwen::qwen2_5),
+    ("glm5_next", patches::glm5),
+    ("internvl_chat", patches::internvl_chat),
+    ("ernie4_5_moe_vl", patches::ernie),
+    ("ernie4_5_vl_moe", patches::ernie),
+    ("lfm2_vl", patches::lfm2),
+    ("minicpmv", patches::minicpm),
+    ("minicpmo", patches::minicpm),
 ];
 
 /// Models that always have a tower, read with the sizes of the released checkpoints where the
@@ -54,9 +68,11 @@ const TEXT_ONLY: [&str; 3] = ["Gemma3ForCausalLM", "Llama4ForCausalLM", "Mistral
 pub(crate) fn attach(root: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), SpecError> {
     let name = root.text("model_type")?.unwrap_or(&spec.architecture).to_owned();
     let reader = TOWERS.iter().find(|(n, _)| *n == name).map(|(_, read)| *read);
-    let own = match root.nested("vision_config")? {
+    // Omni models keep the tower beside the language model inside of the thinker.
+    let holder = root.nested("thinker_config")?.unwrap_or_else(|| root.clone());
+    let own = match holder.nested("vision_config")? {
         Some(own) => Some(own),
-        None => root.nested("vit_config")?,
+        None => holder.nested("vit_config")?,
     };
     let text_hidden = spec.hidden_size;
     let tower = |fields: Fields<'_>| -> Result<_, SpecError> {
@@ -87,7 +103,7 @@ pub(crate) fn attach(root: &Fields<'_>, spec: &mut ModelSpec) -> Result<(), Spec
         }
         None => {}
     }
-    if root.nested("audio_config")?.is_some() {
+    if holder.nested("audio_config")?.is_some() {
         spec.warnings.push("audio encoder not counted".into());
     }
     Ok(())

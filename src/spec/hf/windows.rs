@@ -63,10 +63,17 @@ pub(crate) fn per_layer(
             let first = fields.count_or("max_window_layers", 0)?;
             Box::new(move |i| i >= first)
         }
-        Windows::Alternating { every, .. } => {
-            let every = fields.size_or("sliding_window_pattern", every)?;
-            Box::new(move |i| (i + 1) % every != 0)
-        }
+        Windows::Alternating { every, .. } => match fields.value("sliding_window_pattern") {
+            // EXAONE writes the layers of one round: "LLLG".
+            Some(serde_json::Value::String(round)) if !round.is_empty() => {
+                let local: Vec<bool> = round.chars().map(|kind| kind == 'L').collect();
+                Box::new(move |i| local[i as usize % local.len()])
+            }
+            _ => {
+                let every = fields.size_or("sliding_window_pattern", every)?;
+                Box::new(move |i| (i + 1) % every != 0)
+            }
+        },
         Windows::Chunked => Box::new(|i| (i + 1) % 4 != 0),
         _ => Box::new(|_| true),
     };

@@ -208,6 +208,9 @@ pub enum Mixer {
         /// The output gate is one full projection, not a pair of rank `head_dim` (Kimi-K3).
         #[serde(default, skip_serializing_if = "is_false")]
         full_rank_gate: bool,
+        /// The decay of each channel too (Ling 3).
+        #[serde(default, skip_serializing_if = "is_false")]
+        full_rank_decay: bool,
     },
     /// Lightning attention with an output gate (MiniMax-Text-01): linear attention with a fixed
     /// decay per head. Source: arXiv 2501.08313 §2.2, transformers `modeling_minimax.py`.

@@ -57,9 +57,13 @@ pub(super) fn qwen2_5(tower: &Tower<'_>) -> Result<Vision, SpecError> {
     let merged = merged(tower, width)?;
     let block =
         Block { gated: true, vectors: 2, ..Block::plain(width, tower.size("intermediate_size", 3420)?) };
+    // EXAONE 4.5 has fewer key and value heads than query heads.
+    let heads = tower.size("num_heads", 16)?;
+    let kv_heads = tower.size("num_key_value_heads", heads as u32)?.min(heads);
+    let saved = elements(&[&[layers, 2, width + 1, width / heads, heads - kv_heads]]);
     let parameters =
         sum(&[patch(tower, width, 14)?, block.parameters(layers), width, projector(merged, out)]);
-    finish(tower, parameters, width, 14)
+    finish(tower, parameters.saturating_sub(saved), width, 14)
 }
 
 /// Qwen3-VL and Qwen3.5: learned positions, and in Qwen3-VL further mergers that feed features of some

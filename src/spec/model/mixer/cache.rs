@@ -139,7 +139,13 @@ mod tests {
     #[test]
     fn a_recurrent_state_does_not_grow() {
         // Kimi-K3: 96 heads · 128 · 128 in fp32 = 6,291,456 B; 3 · 96 · 128 channels · 3 taps · 2 B = 221,184 B.
-        let mixer = Mixer::KimiDelta { heads: 96, head_dim: 128, conv_kernel: 4, full_rank_gate: true };
+        let mixer = Mixer::KimiDelta {
+            heads: 96,
+            head_dim: 128,
+            conv_kernel: 4,
+            full_rank_gate: true,
+            full_rank_decay: false,
+        };
         assert_eq!(mixer.state_bytes(), 6_291_456 + 221_184);
         assert!(mixer.cache_elements(1e6).abs() < 0.5);
         // LFM2-1.2B: 2048 channels · 2 taps · 2 B.

@@ -142,7 +142,7 @@ impl Mixer {
                     Linear::new("out_proj", LinearAttention, inner, d, Split::Rows).with_bias(bias),
                 ]
             }
-            Self::KimiDelta { heads, head_dim, full_rank_gate, .. } => {
+            Self::KimiDelta { heads, head_dim, full_rank_gate, full_rank_decay, .. } => {
                 let (inner, c) = (u(heads) * u(head_dim), u(head_dim));
                 let mut all = vec![Linear::new("in_proj_qkv", LinearAttention, d, 3 * inner, Split::Columns)];
                 if full_rank_gate {
@@ -151,10 +151,14 @@ impl Mixer {
                     all.push(Linear::new("g_a_proj", LinearAttention, d, c, Split::Replicated));
                     all.push(Linear::new("g_b_proj", LinearAttention, c, inner, Split::Columns));
                 }
+                // The decay of each channel, and how much each head writes.
+                if full_rank_decay {
+                    all.push(Linear::new("f_proj", LinearAttention, d, inner, Split::Columns));
+                } else {
+                    all.push(Linear::new("f_a_proj", LinearAttention, d, c, Split::Replicated));
+                    all.push(Linear::new("f_b_proj", LinearAttention, c, inner, Split::Columns));
+                }
                 all.extend([
-                    // The decay of each channel, and how much each head writes.
-                    Linear::new("f_a_proj", LinearAttention, d, c, Split::Replicated),
-                    Linear::new("f_b_proj", LinearAttention, c, inner, Split::Columns),
                     Linear::new("b_proj", LinearAttention, d, u(heads), Split::Columns),
                     Linear::new("o_proj", LinearAttention, inner, d, Split::Rows),
                 ]);
@@ -288,8 +292,13 @@ mod tests {
 
     #[test]
     fn kimi_delta_with_both_gates() {
-        let mixer =
-            |full_rank_gate| Mixer::KimiDelta { heads: 32, head_dim: 128, conv_kernel: 4, full_rank_gate };
+        let mixer = |full_rank_gate| Mixer::KimiDelta {
+            heads: 32,
+            head_dim: 128,
+            conv_kernel: 4,
+            full_rank_gate,
+            full_rank_decay: false,
+        };
         // q, k, v 3 · 2304 · 4096 = 28,311,552; decay 2304 · 128 + 128 · 4096 = 819,200; b 2304 · 32 = 73,728;
         // out 4096 · 2304 = 9,437,184; convolutions 3 · 4096 · 4 = 49,152; dt 4096; A 32; norm 128
         let common = 28_311_552 + 819_200 + 73_728 + 9_437_184 + 49_152 + 4096 + 32 + 128;
