@@ -7,6 +7,7 @@ mod calibrations;
 mod check;
 mod cost;
 mod cost_args;
+mod deployment_lists;
 mod doctor;
 mod error;
 mod estimate;

@@ -5,12 +5,11 @@ mod candidates;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 
-use super::args::{
-    Choice, SpeculationArgs, WorkloadArgs, amount, duration, positive_u32, rate, share_below_one,
-};
+use super::args::{SpeculationArgs, WorkloadArgs, amount, duration, positive_u32, rate, share_below_one};
 use super::cost_args::CostArgs;
+use super::deployment_lists::DeploymentLists;
 use super::limits::{LimitArgs, USUAL_SHARE};
-use super::lists::{List, data_types, degrees, words};
+use super::lists::{List, words};
 use super::progress::Progress;
 use super::settings::SettingsArgs;
 use super::simulate::{TrafficArgs, discipline, routing};
@@ -27,6 +26,13 @@ use candidates::Space;
 #[command(
     args_override_self = true,
     allow_negative_numbers = true,
+    mut_arg("tensor_parallel_size", |a| a.help("Tensor parallel degrees to try [default: 1, 2, 4 and 8]")),
+    mut_arg("pipeline_parallel_size", |a| a.help("Pipeline parallel degrees to try [default: 1 and 2]")),
+    mut_arg("data_parallel_size", |a| a.help(
+        "Data parallel degrees (of attention) to try [default: 1, and of models with experts the number of accelerators too]"
+    )),
+    mut_arg("expert_parallel_size", |a| a.help("Expert parallel degrees to try [default: 1 and all accelerators]")),
+    mut_arg("quantization", |a| a.default_value("auto,fp8")),
     mut_arg("batch_size", |a| a.hide(true)),
     mut_arg("concurrency", |a| a.hide(true)),
     mut_arg("trace", |a| a.hide(true)),
@@ -53,30 +59,8 @@ pub(super) struct SizeArgs {
     /// Accelerators at hand, each with its number: h100-sxm:8,l40s:16. Nothing else is considered.
     #[arg(long, value_name = "GPU:N,…", value_parser = words, conflicts_with = "gpu")]
     gpus: Option<List<String>>,
-    /// Tensor parallel degrees to try [default: 1, 2, 4 and 8].
-    #[arg(long, visible_aliases = ["tp", "tp-size"], value_name = "LIST", value_parser = degrees, help_heading = "Deployment")]
-    tensor_parallel_size: Option<List<u32>>,
-    /// Pipeline parallel degrees to try [default: 1 and 2].
-    #[arg(long, visible_aliases = ["pp", "pp-size"], value_name = "LIST", value_parser = degrees, help_heading = "Deployment")]
-    pipeline_parallel_size: Option<List<u32>>,
-    /// Data parallel degrees (of attention) to try [default: 1, and of models with experts the number of accelerators too].
-    #[arg(long, visible_aliases = ["dp", "dp-size"], value_name = "LIST", value_parser = degrees, help_heading = "Deployment")]
-    data_parallel_size: Option<List<u32>>,
-    /// Expert parallel degrees to try [default: 1 and all accelerators].
-    #[arg(long, visible_aliases = ["ep", "ep-size"], value_name = "LIST", value_parser = degrees, help_heading = "Deployment")]
-    expert_parallel_size: Option<List<u32>>,
-    /// Engines to try, with a version if it matters.
-    #[arg(long, visible_alias = "backend", default_value = "vllm", value_name = "LIST", value_parser = words, help_heading = "Deployment")]
-    engine: List<String>,
-    /// Data types of unquantised weights and activations to try.
-    #[arg(long, value_parser = data_types, default_value = "auto", value_name = "LIST", help_heading = "Deployment")]
-    dtype: List<Choice>,
-    /// Quantisations to try: auto (as the checkpoint says), fp8, int4/awq/gptq, nvfp4 …
-    #[arg(long, value_parser = data_types, default_value = "auto,fp8", value_name = "LIST", help_heading = "Deployment")]
-    quantization: List<Choice>,
-    /// Data types of the KV cache to try.
-    #[arg(long, value_parser = data_types, default_value = "auto", value_name = "LIST", help_heading = "Deployment")]
-    kv_cache_dtype: List<Choice>,
+    #[command(flatten)]
+    deployments: DeploymentLists,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]

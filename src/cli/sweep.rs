@@ -4,9 +4,10 @@ mod grid;
 
 use clap::{Args, ValueEnum};
 
-use super::args::{Choice, positive, rate, share, whole};
+use super::args::{positive, rate, share, whole};
 use super::cost_args::CostArgs;
-use super::lists::{List, data_types, degrees, lengths, prefixes, rates, words};
+use super::deployment_lists::DeploymentLists;
+use super::lists::{List, degrees, lengths, prefixes, rates, words};
 use super::progress::Progress;
 use super::settings::SettingsArgs;
 use super::{CliError, Context};
@@ -51,33 +52,11 @@ pub(super) struct SweepArgs {
     /// Accelerators in all [default: tp × pp × dp]; layouts of another product are left out.
     #[arg(long, value_name = "LIST", value_parser = degrees)]
     num_gpus: Option<List<u32>>,
-    /// Tensor parallel degrees.
-    #[arg(long, visible_aliases = ["tp", "tp-size"], value_name = "LIST", value_parser = degrees, help_heading = "Deployment")]
-    tensor_parallel_size: Option<List<u32>>,
-    /// Pipeline parallel degrees.
-    #[arg(long, visible_aliases = ["pp", "pp-size"], value_name = "LIST", value_parser = degrees, help_heading = "Deployment")]
-    pipeline_parallel_size: Option<List<u32>>,
-    /// Data parallel degrees (of attention).
-    #[arg(long, visible_aliases = ["dp", "dp-size"], value_name = "LIST", value_parser = degrees, help_heading = "Deployment")]
-    data_parallel_size: Option<List<u32>>,
-    /// Expert parallel degrees.
-    #[arg(long, visible_aliases = ["ep", "ep-size"], value_name = "LIST", value_parser = degrees, help_heading = "Deployment")]
-    expert_parallel_size: Option<List<u32>>,
+    #[command(flatten)]
+    deployments: DeploymentLists,
     /// Experts over all tp × dp accelerators.
     #[arg(long, conflicts_with = "expert_parallel_size", help_heading = "Deployment")]
     enable_expert_parallel: bool,
-    /// Engines, with a version if it matters: vllm, sglang, trtllm, llamacpp, transformers, ideal; vllm@0.19.
-    #[arg(long, visible_alias = "backend", default_value = "vllm", value_name = "LIST", value_parser = words, help_heading = "Deployment")]
-    engine: List<String>,
-    /// Data types of unquantised weights and activations.
-    #[arg(long, value_parser = data_types, default_value = "auto", value_name = "LIST", help_heading = "Deployment")]
-    dtype: List<Choice>,
-    /// Quantisations of the linear layers: auto, fp8, fp8_block, int8, int4/awq/gptq, nvfp4, mxfp4, q4_k_m …
-    #[arg(long, value_parser = data_types, default_value = "auto", value_name = "LIST", help_heading = "Deployment")]
-    quantization: List<Choice>,
-    /// Data types of the KV cache.
-    #[arg(long, value_parser = data_types, default_value = "auto", value_name = "LIST", help_heading = "Deployment")]
-    kv_cache_dtype: List<Choice>,
     #[command(flatten)]
     settings: SettingsArgs,
     /// Prompt tokens.

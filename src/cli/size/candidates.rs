@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::SizeArgs;
 use crate::answer::{Candidate, CostInputs, Kernels};
-use crate::cli::args::Choice;
+use crate::cli::deployment_lists::DeploymentLists;
 use crate::cli::lists::List;
 use crate::cli::settings::engine;
 use crate::spec::catalog::{self, Directories};
@@ -85,18 +85,18 @@ impl Space {
     /// checkpoint that is) are taken once.
     pub(super) fn candidates(&self, arguments: &SizeArgs) -> Result<Vec<Candidate<'_>>, SpecError> {
         let mut engines = vec![];
-        for text in &arguments.engine.0 {
+        for text in &arguments.deployments.engine.0 {
             let engine = engine(text, &self.model)?;
             if !engines.contains(&engine) {
                 engines.push(engine);
             }
         }
-        let all_degrees = self.degrees(arguments);
+        let all_degrees = self.degrees(&arguments.deployments);
         let mut all = vec![];
         for gpu in &self.gpus {
             for engine in &engines {
                 let mut seen: Vec<Formats> = vec![];
-                for formats in formats(arguments) {
+                for formats in arguments.deployments.formats() {
                     let of = |p: Parallelism| arguments.settings.deployment(*engine, p, formats);
                     if let Ok(resolved) =
                         Formats::resolve(&self.model, &of(Parallelism::ONE), &gpu.accelerator)
@@ -125,25 +125,25 @@ impl Space {
 
     /// Degrees of parallelism. Given ones are all combined; else tensor and pipeline degrees are, and models with experts add
     /// experts over all ranks, and attention data-parallel over all with them.
-    fn degrees(&self, arguments: &SizeArgs) -> Vec<Parallelism> {
+    fn degrees(&self, lists: &DeploymentLists) -> Vec<Parallelism> {
         let given = |list: &Option<List<u32>>, usual: &[u32]| {
             list.as_ref().map_or_else(|| usual.to_vec(), |l| l.0.clone())
         };
         let experts = self.model.layers.iter().any(|g| g.feed_forward.experts().0 > 0);
-        let free = arguments.data_parallel_size.is_none() && arguments.expert_parallel_size.is_none();
+        let free = lists.data_parallel_size.is_none() && lists.expert_parallel_size.is_none();
         let mut all: Vec<Parallelism> = vec![];
         let mut add = |p: Parallelism| {
             if !all.contains(&p) {
                 all.push(p);
             }
         };
-        for pp in given(&arguments.pipeline_parallel_size, &PIPELINE) {
-            for tp in given(&arguments.tensor_parallel_size, &TENSOR) {
-                for dp in given(&arguments.data_parallel_size, &[1]) {
-                    for ep in given(&arguments.expert_parallel_size, &[1]) {
+        for pp in given(&lists.pipeline_parallel_size, &PIPELINE) {
+            for tp in given(&lists.tensor_parallel_size, &TENSOR) {
+                for dp in given(&lists.data_parallel_size, &[1]) {
+                    for ep in given(&lists.expert_parallel_size, &[1]) {
                         add(Parallelism { tp, pp, dp, ep });
                     }
-                    if experts && arguments.expert_parallel_size.is_none() {
+                    if experts && lists.expert_parallel_size.is_none() {
                         add(Parallelism { tp, pp, dp, ep: tp.saturating_mul(dp) });
                     }
                 }
@@ -154,18 +154,6 @@ impl Space {
         }
         all
     }
-}
-
-fn formats(arguments: &SizeArgs) -> Vec<[Choice; 3]> {
-    let mut all = vec![];
-    for dtype in &arguments.dtype.0 {
-        for quantization in &arguments.quantization.0 {
-            for cache in &arguments.kv_cache_dtype.0 {
-                all.push([*dtype, *quantization, *cache]);
-            }
-        }
-    }
-    all
 }
 
 /// `h100-sxm:8`.

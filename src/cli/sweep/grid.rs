@@ -55,7 +55,7 @@ impl Grid {
         let mut all = vec![];
         for model in &self.models {
             let mut engines = vec![];
-            for text in &arguments.engine.0 {
+            for text in &arguments.deployments.engine.0 {
                 let engine = engine(text, model)?;
                 if engines.contains(&engine) {
                     return Err(SpecError::Usage(format!(
@@ -66,7 +66,7 @@ impl Grid {
             }
             for gpu in &self.gpus {
                 for engine in &engines {
-                    for formats in arguments.formats() {
+                    for formats in arguments.deployments.formats() {
                         for degrees in arguments.degrees() {
                             let (parallelism, refused) = match degrees.resolve(&gpu.text, gpu.count) {
                                 Ok(parallelism) => (parallelism, None),
@@ -134,25 +134,14 @@ impl SweepArgs {
         all
     }
 
-    fn formats(&self) -> Vec<[crate::cli::args::Choice; 3]> {
-        let mut all = vec![];
-        for dtype in &self.dtype.0 {
-            for quantization in &self.quantization.0 {
-                for cache in &self.kv_cache_dtype.0 {
-                    all.push([*dtype, *quantization, *cache]);
-                }
-            }
-        }
-        all
-    }
-
     fn degrees(&self) -> Vec<Degrees> {
+        let lists = &self.deployments;
         let mut all = vec![];
         for num_gpus in List::options(self.num_gpus.as_ref()) {
-            for pp in List::options(self.pipeline_parallel_size.as_ref()) {
-                for dp in List::options(self.data_parallel_size.as_ref()) {
-                    for ep in List::options(self.expert_parallel_size.as_ref()) {
-                        for tp in List::options(self.tensor_parallel_size.as_ref()) {
+            for pp in List::options(lists.pipeline_parallel_size.as_ref()) {
+                for dp in List::options(lists.data_parallel_size.as_ref()) {
+                    for ep in List::options(lists.expert_parallel_size.as_ref()) {
+                        for tp in List::options(lists.tensor_parallel_size.as_ref()) {
                             let all_experts = self.enable_expert_parallel;
                             all.push(Degrees { num_gpus, tp, pp, dp, ep, all_experts });
                         }
@@ -168,18 +157,19 @@ impl SweepArgs {
         fn of<T>(list: Option<&List<T>>) -> usize {
             list.map_or(1, |l| l.0.len())
         }
+        let lists = &self.deployments;
         [
             ("models", self.model_names().len()),
             ("accelerators", self.gpu.0.len()),
             ("numbers of accelerators", of(self.num_gpus.as_ref())),
-            ("tp", of(self.tensor_parallel_size.as_ref())),
-            ("pp", of(self.pipeline_parallel_size.as_ref())),
-            ("dp", of(self.data_parallel_size.as_ref())),
-            ("ep", of(self.expert_parallel_size.as_ref())),
-            ("engines", self.engine.0.len()),
-            ("dtypes", self.dtype.0.len()),
-            ("quantisations", self.quantization.0.len()),
-            ("KV cache dtypes", self.kv_cache_dtype.0.len()),
+            ("tp", of(lists.tensor_parallel_size.as_ref())),
+            ("pp", of(lists.pipeline_parallel_size.as_ref())),
+            ("dp", of(lists.data_parallel_size.as_ref())),
+            ("ep", of(lists.expert_parallel_size.as_ref())),
+            ("engines", lists.engine.0.len()),
+            ("dtypes", lists.dtype.0.len()),
+            ("quantisations", lists.quantization.0.len()),
+            ("KV cache dtypes", lists.kv_cache_dtype.0.len()),
             ("input lengths", self.input_len.0.len()),
             ("output lengths", self.output_len.0.len()),
             ("prefix lengths", self.prefix_len.0.len()),
