@@ -51,9 +51,9 @@ step() {
 }
 
 # PyTorch with graphs is an engine without an engine: nothing on the host but the launch of a graph, which is timed with it.
-cat >"$home/calibration/engines/transformers.toml" <<'TOML'
+cat >"$home/calibration/engines/transformers-compiled.toml" <<'TOML'
 schema = 1
-engine = "transformers"
+engine = "transformers-compiled"
 
 [[range]]
 versions = ".."

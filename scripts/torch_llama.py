@@ -281,7 +281,7 @@ def main():
                 torch.cuda.empty_cache()
                 continue
             writer.writerow({
-                "id": f"{arguments.model}-{batch}-{prompt}", "source": "scripts/torch_llama.py", "engine": "transformers",
+                "id": f"{arguments.model}-{batch}-{prompt}", "source": "scripts/torch_llama.py", "engine": "transformers-compiled",
                 "model": shape.name, "gpu": arguments.gpu, "num_gpus": 1, "tp": 1, "pp": 1, "dp": 1, "ep": 1,
                 "weight_dtype": "bf16", "kv_cache_dtype": "bf16", "mode": "static", "concurrency": batch, "input_len": prompt,
                 "output_len": OUTPUT, "length_ratio_min": 1.0, "ttft_ms": "" if ttft is None else f"{ttft:.4f}",

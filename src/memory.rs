@@ -163,7 +163,7 @@ fn tightest(
         let inside = if settings.cuda_graphs == GraphBudget::Inside { graphs } else { Bytes::ZERO };
         let pool = match deployment.engine.kind {
             EngineKind::Sglang => usable - weights.total - runtime,
-            EngineKind::Trtllm => {
+            EngineKind::Trtllm | EngineKind::Lmdeploy => {
                 (capacity - weights.total - peak.bytes - runtime) * settings.gpu_memory_utilization
             }
             _ => usable - weights.total - peak.bytes - runtime - inside,
@@ -194,7 +194,9 @@ fn report(
     let length = settings.max_model_len;
     // llama.cpp and transformers allocate for all slots at once, the others as requests come.
     let upfront = match deployment.engine.kind {
-        EngineKind::Llamacpp | EngineKind::Transformers => f64::from(settings.max_num_seqs),
+        EngineKind::Llamacpp | EngineKind::Transformers | EngineKind::TransformersCompiled => {
+            f64::from(settings.max_num_seqs)
+        }
         _ => 1.0,
     };
     let needed = layout.sequence_bytes(length) * upfront;

@@ -3,7 +3,8 @@
 use crate::spec::catalog::{self, Directories, Kind};
 use crate::spec::deployment::Version;
 use crate::spec::{Engine, EngineKind, SpecError};
-use crate::time::engine::{EngineFile, EngineTerms, RangeFit};
+use crate::time::engine::{EngineFile, EngineTerms, RangeFit, TERMS};
+use statrs::statistics::{Data, OrderStatistics};
 
 /// Terms with what they rest on.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +48,9 @@ impl EngineChoice {
 pub fn engine_file(engine: EngineKind, directories: &Directories) -> Result<EngineFile, SpecError> {
     let all = catalog::files(Kind::Engines, directories)?;
     let Some(found) = all.iter().find(|f| f.header.id == engine.name()) else {
+        if UNMEASURED.contains(&engine) {
+            return generic(engine, directories);
+        }
         return Err(SpecError::Missing {
             file: format!("calibration/engines/{}.toml", engine.name()),
             key: "the file".into(),
@@ -66,6 +70,31 @@ pub fn engine_file(engine: EngineKind, directories: &Directories) -> Result<Engi
     Ok(parsed)
 }
 
+/// Engines of which no run is known: until a file of theirs lies in the user's directory, their terms are the medians of the
+/// newest terms of [`MEASURED`], each by itself.
+const UNMEASURED: [EngineKind; 2] = [EngineKind::Lmdeploy, EngineKind::Fastllm];
+const MEASURED: [EngineKind; 3] = [EngineKind::Vllm, EngineKind::Sglang, EngineKind::Trtllm];
+
+fn generic(engine: EngineKind, directories: &Directories) -> Result<EngineFile, SpecError> {
+    let mut newest = vec![];
+    for kind in MEASURED {
+        newest.push(EngineChoice::in_force(Engine::newest(kind), directories)?.terms);
+    }
+    let mut file = engine_file(EngineKind::Ideal, directories)?;
+    engine.name().clone_into(&mut file.engine);
+    for range in &mut file.ranges {
+        for term in TERMS {
+            let values: Vec<f64> = newest.iter().map(term.get).collect();
+            (term.set)(&mut range.terms, Data::new(values).median());
+        }
+        let names = MEASURED.map(EngineKind::name).join(", ");
+        range.source =
+            format!("no run of {} is known: medians of the newest terms of {names}", engine.name());
+        range.terms.source.clone_from(&range.source);
+    }
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +108,16 @@ mod tests {
             let file = engine_file(kind, &Directories::default()).unwrap();
             assert!(file.ranges.last().is_some_and(|r| r.versions.to.is_none()), "{kind:?}: no open end");
         }
+    }
+
+    #[test]
+    fn an_engine_that_nobody_measured_has_the_medians_of_the_others() {
+        let none = Directories::default();
+        let terms = |kind| EngineChoice::in_force(Engine::newest(kind), &none).unwrap().terms;
+        let step = |kind: EngineKind| terms(kind).step_us;
+        let mut known = MEASURED.map(step);
+        known.sort_by(f64::total_cmp);
+        assert_eq!(step(EngineKind::Lmdeploy), known[1]);
+        assert!(terms(EngineKind::Fastllm).source.contains("no run of fastllm"));
     }
 }

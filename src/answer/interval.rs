@@ -117,7 +117,11 @@ impl Regime {
                 [[-0.51, 0.53], [-0.27, 0.27], [-0.27, 0.27]]
             }
             // judged; llama.cpp's kernels have quantiles of their own (`measured`)
-            EngineKind::Llamacpp | EngineKind::Transformers => [[-0.69, 1.1], [-0.51, 1.1], [-0.51, 1.1]],
+            EngineKind::Llamacpp
+            | EngineKind::Transformers
+            | EngineKind::TransformersCompiled
+            | EngineKind::Lmdeploy
+            | EngineKind::Fastllm => [[-0.69, 1.1], [-0.51, 1.1], [-0.51, 1.1]],
         };
         for (end, measured) in ends.iter_mut().zip(self.measured) {
             *end = measured.unwrap_or(*end);

@@ -23,7 +23,7 @@ pub(super) struct AccuracyArgs {
     /// Accelerator [default: any].
     #[arg(long, visible_aliases = ["system", "hardware"], value_name = "GPU")]
     gpu: Option<String>,
-    /// Engine: vllm, sglang, trtllm, llamacpp, transformers [default: any].
+    /// Engine: vllm, sglang, trtllm, llamacpp, transformers-compiled … [default: any].
     #[arg(long, visible_alias = "backend")]
     engine: Option<String>,
     /// Kind of model: dense, moe (routed experts) or mla (latent attention) [default: any].

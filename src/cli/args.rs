@@ -141,7 +141,7 @@ pub(super) struct DeploymentArgs {
     /// Experts over all tp × dp accelerators.
     #[arg(long, conflicts_with = "expert_parallel_size", help_heading = "Deployment")]
     enable_expert_parallel: bool,
-    /// Engine, with a version if it matters: vllm, sglang, trtllm, llamacpp, transformers, ideal; vllm@0.19.
+    /// Engine, with a version if it matters: vllm, sglang, trtllm, llamacpp, lmdeploy, fastllm, transformers, transformers-compiled, ideal; vllm@0.19.
     #[arg(long, visible_alias = "backend", default_value = "vllm", help_heading = "Deployment")]
     engine: String,
     /// Data type of unquantised weights and activations.

@@ -21,7 +21,7 @@ pub(super) struct DeploymentLists {
     /// Expert parallel degrees.
     #[arg(long, visible_aliases = ["ep", "ep-size"], value_name = "LIST", value_parser = degrees)]
     pub(super) expert_parallel_size: Option<List<u32>>,
-    /// Engines, with a version if it matters: vllm, sglang, trtllm, llamacpp, transformers, ideal; vllm@0.19.
+    /// Engines, with a version if it matters: vllm, sglang, trtllm, llamacpp, lmdeploy, fastllm, transformers, transformers-compiled, ideal; vllm@0.19.
     #[arg(long, visible_alias = "backend", default_value = "vllm", value_name = "LIST", value_parser = words)]
     pub(super) engine: List<String>,
     /// Data types of unquantised weights and activations.

@@ -71,7 +71,7 @@ pub(super) fn peak(
             // of a prompt for transformers, of a decode batch for the others
             let rows = match kind {
                 EngineKind::Llamacpp => settings.max_num_batched_tokens.min(512),
-                EngineKind::Transformers => settings.max_num_seqs,
+                EngineKind::Transformers | EngineKind::TransformersCompiled => settings.max_num_seqs,
                 _ => settings.max_num_seqs.min(512),
             };
             let logits = f64::from(rows) * f64::from(model.vocab_size) * 4.0;

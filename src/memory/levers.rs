@@ -125,7 +125,7 @@ fn changes(
             &|d| d.max_num_seqs = Some(seqs),
         );
     }
-    if settings.max_num_batched_tokens > 2048 && deployment.engine.kind != EngineKind::Transformers {
+    if settings.max_num_batched_tokens > 2048 && !deployment.engine.kind.is_library() {
         add(
             "fewer tokens in a step",
             "--max-num-batched-tokens 2048".into(),

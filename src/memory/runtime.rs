@@ -31,8 +31,10 @@ pub(super) fn non_torch(accelerator: &Accelerator, deployment: &Deployment) -> B
         EngineKind::Vllm => alone + collectives + others,
         // The whole context counts: these engines measure free memory after it was created. With tensor
         // parallelism SGLang leaves 2.0 GiB (Qwen3-235B-A22B-FP8 on 4 H100, vLLM issue 21348).
-        EngineKind::Sglang | EngineKind::Trtllm => 0.9 + 1.1 * f64::from(p.tp > 1) + others,
-        EngineKind::Llamacpp | EngineKind::Transformers => 0.5,
+        EngineKind::Sglang | EngineKind::Trtllm | EngineKind::Lmdeploy | EngineKind::Fastllm => {
+            0.9 + 1.1 * f64::from(p.tp > 1) + others
+        }
+        EngineKind::Llamacpp | EngineKind::Transformers | EngineKind::TransformersCompiled => 0.5,
     };
     Bytes::from_gib(gib)
 }

@@ -147,7 +147,12 @@ impl Scheduler {
             }
             // each slot owns its share of the context from the start
             EngineKind::Llamacpp => Self { admission: Admission::Whole, ..base },
-            EngineKind::Transformers => Self { order: Order::Static, admission: Admission::Whole, ..base },
+            // prompts go whole into the step of those that generate
+            EngineKind::Lmdeploy => Self { chunked: false, overlapped: true, ..base },
+            EngineKind::Fastllm => base,
+            EngineKind::Transformers | EngineKind::TransformersCompiled => {
+                Self { order: Order::Static, admission: Admission::Whole, ..base }
+            }
             EngineKind::Ideal => base,
         };
         scheduler.overlapped = flags.asynchronous.unwrap_or(scheduler.overlapped);

@@ -18,22 +18,38 @@ pub enum EngineKind {
     Trtllm,
     /// llama.cpp.
     Llamacpp,
-    /// Hugging Face transformers.
+    /// Hugging Face transformers, eager: every kernel is launched from Python.
     Transformers,
+    /// The same compiled by `torch.compile`, decode replayed from CUDA graphs, as gpt-fast does it.
+    #[serde(rename = "transformers-compiled")]
+    TransformersCompiled,
+    /// LMDeploy with its TurboMind engine.
+    Lmdeploy,
+    /// fastllm.
+    Fastllm,
     /// No engine overheads at all: the hardware's own limit.
     Ideal,
 }
 
 impl EngineKind {
     /// Every engine with its name.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Vllm, "vllm"),
         (Self::Sglang, "sglang"),
         (Self::Trtllm, "trtllm"),
         (Self::Llamacpp, "llamacpp"),
         (Self::Transformers, "transformers"),
+        (Self::TransformersCompiled, "transformers-compiled"),
+        (Self::Lmdeploy, "lmdeploy"),
+        (Self::Fastllm, "fastllm"),
         (Self::Ideal, "ideal"),
     ];
+
+    /// A library that runs the batch that it is given, without a server's scheduler.
+    #[must_use]
+    pub fn is_library(self) -> bool {
+        matches!(self, Self::Transformers | Self::TransformersCompiled)
+    }
 
     /// The name used in flags and output.
     #[must_use]
@@ -65,7 +81,9 @@ impl Engine {
             EngineKind::Sglang => Version(0, 5),
             EngineKind::Trtllm => Version(1, 3),
             EngineKind::Llamacpp | EngineKind::Ideal => Version(0, 0),
-            EngineKind::Transformers => Version(5, 0),
+            EngineKind::Transformers | EngineKind::TransformersCompiled => Version(5, 0),
+            EngineKind::Lmdeploy => Version(0, 8),
+            EngineKind::Fastllm => Version(0, 1),
         };
         Self { kind, version }
     }
@@ -112,7 +130,7 @@ impl FromStr for Engine {
                 kind: "engine",
                 name: name.into(),
                 similar: super::similar(canonical, EngineKind::ALL.iter().map(|(_, n)| *n)),
-                fix: "engines are vllm, sglang, trtllm, llamacpp, transformers and ideal".into(),
+                fix: "engines are vllm, sglang, trtllm, llamacpp, lmdeploy, fastllm, transformers, transformers-compiled and ideal".into(),
             });
         };
         let mut engine = Self::newest(*kind);

@@ -3,7 +3,8 @@
 //! Sources, read in the engines' own releases: vLLM `EngineArgs.get_batch_defaults`,
 //! `CacheConfig.gpu_memory_utilization`, `VllmConfig._set_cudagraph_sizes` and
 //! `VllmConfig.use_v2_model_runner` (0.8.5 to 0.33.0); SGLang `ServerArgs._handle_gpu_memory_settings`
-//! (0.5.6); TensorRT-LLM `KvCacheConfig` and `BuildConfig` (1.x); llama.cpp `common_params`.
+//! (0.5.6); TensorRT-LLM `KvCacheConfig` and `BuildConfig` (1.x); llama.cpp `common_params`; LMDeploy
+//! `TurbomindEngineConfig` and `get_max_batch_size` (0.8).
 
 use serde::Serialize;
 
@@ -64,7 +65,10 @@ impl EngineDefaults {
             EngineKind::Sglang => sglang(accelerator, deployment, length),
             EngineKind::Trtllm => Self::plain(0.9, 2048, 8192, 32, length),
             EngineKind::Llamacpp => Self::plain(1.0, 1, 512, 1, length),
-            EngineKind::Transformers => {
+            EngineKind::Lmdeploy => lmdeploy(accelerator, length),
+            // it sizes everything by itself: judged
+            EngineKind::Fastllm => Self::plain(0.9, 256, 8192, 128, length),
+            EngineKind::Transformers | EngineKind::TransformersCompiled => {
                 Self::plain(1.0, 1, u32::try_from(length).unwrap_or(u32::MAX), 1, length)
             }
             EngineKind::Ideal => Self::plain(1.0, 4096, 8192, 1, length),
@@ -182,6 +186,19 @@ fn vllm_graph_sizes(version: Version, seqs: u32) -> u32 {
 /// The largest of them in tokens.
 fn vllm_largest_graph(seqs: u32) -> u32 {
     seqs.saturating_mul(2).min(512)
+}
+
+/// LMDeploy's TurboMind: 0.8 of what weights and buffers leave free, blocks of 64 tokens, 8,192 prompt tokens an
+/// iteration, which are not cut further; sequences by the name of the device.
+fn lmdeploy(accelerator: &Accelerator, length: u64) -> EngineDefaults {
+    let name = accelerator.name.to_ascii_lowercase();
+    let has = |names: &[&str]| names.iter().any(|n| name.contains(n));
+    let seqs = match () {
+        () if has(&["a100", "a800"]) => 384,
+        () if has(&["h100", "h800", "h200", "l20y"]) => 1024,
+        () => 128,
+    };
+    EngineDefaults { chunked_prefill: false, ..EngineDefaults::plain(0.8, seqs, 8192, 64, length) }
 }
 
 /// SGLang: `mem_fraction_static` is what a reserve for activations and graphs leaves of the memory,

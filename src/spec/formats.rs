@@ -228,8 +228,9 @@ fn arithmetic(
     // No such arithmetic here: what the engine does instead.
     let has_marlin = accelerator.vendor == "NVIDIA"
         && !matches!(accelerator.architecture.as_str(), "Pascal" | "Volta" | "Turing")
-        && matches!(engine, EngineKind::Vllm | EngineKind::Sglang);
-    let can_dequantise = has_marlin || matches!(engine, EngineKind::Ideal | EngineKind::Transformers);
+        && matches!(engine, EngineKind::Vllm | EngineKind::Sglang | EngineKind::Lmdeploy);
+    let can_dequantise =
+        has_marlin || engine.is_library() || matches!(engine, EngineKind::Ideal | EngineKind::Fastllm);
     if weights != DataType::Int8 && can_dequantise {
         warnings.push(format!(
             "{} has no {activations} arithmetic: {} keeps the weights in {weights} and multiplies in {base} \

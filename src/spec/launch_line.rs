@@ -85,6 +85,10 @@ fn launcher(tokens: &[Token]) -> Option<(EngineKind, usize)> {
                 return Some((EngineKind::Sglang, i + 1));
             }
             "trtllm-serve" => return Some((EngineKind::Trtllm, i + if next == "serve" { 2 } else { 1 })),
+            "lmdeploy" if next == "serve" && word(i + 2) == "api_server" => {
+                return Some((EngineKind::Lmdeploy, i + 3));
+            }
+            "ftllm" if matches!(next, "server" | "serve") => return Some((EngineKind::Fastllm, i + 2)),
             "llama-server" | "llama-cli" => return Some((EngineKind::Llamacpp, i + 1)),
             "docker" | "podman" | "nerdctl" => container = true,
             // The image's entry point is the server, unless the command says otherwise further on.

@@ -21,7 +21,8 @@ fn preference(engine: EngineKind) -> &'static [&'static str] {
         EngineKind::Vllm => &["measured", "vllm", "sglang", "trtllm"],
         EngineKind::Sglang => &["measured", "sglang", "vllm", "trtllm"],
         EngineKind::Trtllm => &["measured", "trtllm", "vllm", "sglang"],
-        EngineKind::Transformers => &["measured", "vllm", "sglang"],
+        EngineKind::Lmdeploy | EngineKind::Fastllm => &["measured", "vllm", "trtllm", "sglang"],
+        EngineKind::Transformers | EngineKind::TransformersCompiled => &["measured", "vllm", "sglang"],
         EngineKind::Llamacpp => &["measured-cpu"],
         EngineKind::Ideal => &[],
     }

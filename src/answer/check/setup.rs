@@ -194,7 +194,8 @@ fn drafts(question: &Question<'_>) -> Option<Suspect> {
             s.options.to_mut().speculation = None;
         }));
     }
-    if matches!(question.deployment.engine.kind, EngineKind::Ideal | EngineKind::Transformers) {
+    let engine = question.deployment.engine.kind;
+    if engine == EngineKind::Ideal || engine.is_library() {
         return None;
     }
     let own = question.model.mtp.is_some();

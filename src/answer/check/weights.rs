@@ -29,7 +29,7 @@ pub(super) fn suspects(question: &Question<'_>, answer: &Estimate) -> Vec<Suspec
         all.push(Suspect::one(Occasional, tell, words, |s| {
             s.deployment.to_mut().quantization = Some(DataType::Bf16)
         }));
-    } else if !matches!(question.deployment.engine.kind, EngineKind::Transformers) {
+    } else if !question.deployment.engine.kind.is_library() {
         let others: Vec<DataType> = [DataType::Fp8, DataType::Int4]
             .into_iter()
             .filter(|d| d.is_weight_only() || question.accelerator.peak(*d).is_some())

@@ -15,9 +15,12 @@ use crate::spec::{Deployment, EngineKind, Load, Workload};
 /// llama.cpp and transformers make room for the batch that they are given.
 pub(in crate::answer) fn waves(workload: &Workload, memory: &MemoryReport, deployment: &Deployment) -> f64 {
     let preempts = match deployment.engine.kind {
-        EngineKind::Vllm | EngineKind::Sglang => true,
+        EngineKind::Vllm | EngineKind::Sglang | EngineKind::Lmdeploy | EngineKind::Fastllm => true,
         EngineKind::Trtllm => false,
-        EngineKind::Llamacpp | EngineKind::Transformers | EngineKind::Ideal => return 1.0,
+        EngineKind::Llamacpp
+        | EngineKind::Transformers
+        | EngineKind::TransformersCompiled
+        | EngineKind::Ideal => return 1.0,
     };
     let Load::StaticBatch(batch) = workload.load else { return 1.0 };
     let rank = batch.div_ceil(deployment.parallelism.dp.max(1));

@@ -1,6 +1,6 @@
 //! Flags of the servers in our words. Sources: vLLM `engine/arg_utils.py` and
 //! `entrypoints/openai/cli_args.py`, SGLang `server_args.py`, TensorRT-LLM `commands/serve.py`,
-//! llama.cpp `common/arg.cpp`.
+//! llama.cpp `common/arg.cpp`, LMDeploy `cli/utils.py`, fastllm `docs/english_demo_arguments.md`.
 
 use crate::spec::deployment::EngineKind;
 
@@ -122,6 +122,24 @@ const LLAMACPP: &Table = &[
     ("--cache-type-k", KV_CACHE),
 ];
 
+const LMDEPLOY: &Table = &[
+    ("--tp", TP),
+    ("--dp", DP),
+    ("--ep", EP),
+    ("--session-len", LENGTH),
+    ("--max-batch-size", SEQUENCES),
+    ("--max-prefill-token-num", BATCHED),
+    ("--cache-block-seq-len", BLOCK),
+    ("--cache-max-entry-count", SHARE),
+    ("--dtype", DTYPE),
+    ("--model-format", QUANTIZATION),
+    ("--eager-mode", EAGER),
+    ("--enable-prefix-caching", Switch("--enable-prefix-caching=true")),
+];
+
+const FASTLLM: &Table =
+    &[("-p", Model), ("--path", Model), ("--dtype", QUANTIZATION), ("--max-batch", SEQUENCES)];
+
 /// Flags without a value that people use and that cost nothing here.
 const SWITCHES: &[&str] = &[
     "--async-scheduling",
@@ -171,7 +189,12 @@ pub(super) fn action(engine: EngineKind, name: &str) -> Action {
         EngineKind::Sglang => SGLANG,
         EngineKind::Trtllm => TRTLLM,
         EngineKind::Llamacpp => LLAMACPP,
-        EngineKind::Vllm | EngineKind::Transformers | EngineKind::Ideal => VLLM,
+        EngineKind::Lmdeploy => LMDEPLOY,
+        EngineKind::Fastllm => FASTLLM,
+        EngineKind::Vllm
+        | EngineKind::Transformers
+        | EngineKind::TransformersCompiled
+        | EngineKind::Ideal => VLLM,
     };
     match table.iter().find(|(known, _)| *known == name) {
         Some((_, action)) => *action,

@@ -14,7 +14,9 @@ pub fn write(model: &str, deployment: &Deployment) -> Option<Vec<String>> {
         EngineKind::Sglang => (&["python3", "-m", "sglang.launch_server", "--model-path"], SGLANG),
         EngineKind::Trtllm => (&["trtllm-serve", "serve"], TRTLLM),
         EngineKind::Llamacpp => (&["llama-server", "-m"], LLAMACPP),
-        EngineKind::Transformers | EngineKind::Ideal => return None,
+        EngineKind::Lmdeploy => (&["lmdeploy", "serve", "api_server"], LMDEPLOY),
+        EngineKind::Fastllm => (&["ftllm", "server"], FASTLLM),
+        EngineKind::Transformers | EngineKind::TransformersCompiled | EngineKind::Ideal => return None,
     };
     let mut words: Vec<String> = start.iter().map(|w| (*w).to_owned()).collect();
     words.push(model.to_owned());
@@ -140,6 +142,40 @@ const LLAMACPP: Names = Names {
     eager: "",
 };
 
+const LMDEPLOY: Names = Names {
+    tp: "--tp",
+    pp: "",
+    dp: "--dp",
+    ep: "--ep",
+    all_experts: "",
+    dtype: "--dtype",
+    quantization: "--model-format",
+    kv_cache: "",
+    length: "--session-len",
+    sequences: "--max-batch-size",
+    batched: "--max-prefill-token-num",
+    block: "--cache-block-seq-len",
+    share: "--cache-max-entry-count",
+    eager: "",
+};
+
+const FASTLLM: Names = Names {
+    tp: "",
+    pp: "",
+    dp: "",
+    ep: "",
+    all_experts: "",
+    dtype: "",
+    quantization: "--dtype",
+    kv_cache: "",
+    length: "",
+    sequences: "--max_batch",
+    batched: "",
+    block: "",
+    share: "",
+    eager: "",
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,14 +192,16 @@ mod tests {
                 ..Deployment::single(Engine::newest(kind))
             };
             let Some(words) = write("org/model", &deployment) else {
-                assert!(matches!(kind, EngineKind::Transformers | EngineKind::Ideal));
+                assert!(kind.is_library() || kind == EngineKind::Ideal);
                 continue;
             };
             let line = parse(&words.join(" ")).unwrap().unwrap();
             assert_eq!((line.engine, line.model.as_str()), (kind, "org/model"), "{name}");
             let has = |flag: &str, value: &str| line.flags.windows(2).any(|w| w[0] == flag && w[1] == value);
-            assert!(has("--max-model-len", "4096") && has("--max-num-seqs", "64"), "{name}: {line:?}");
-            assert!(kind == EngineKind::Llamacpp || has("--tensor-parallel-size", "4"), "{name}: {line:?}");
+            assert!(has("--max-num-seqs", "64"), "{name}: {line:?}");
+            assert!(kind == EngineKind::Fastllm || has("--max-model-len", "4096"), "{name}: {line:?}");
+            let splits = !matches!(kind, EngineKind::Llamacpp | EngineKind::Fastllm);
+            assert!(!splits || has("--tensor-parallel-size", "4"), "{name}: {line:?}");
             assert!(line.dropped.is_empty(), "{name}: {line:?}");
         }
     }
