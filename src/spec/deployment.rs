@@ -120,9 +120,14 @@ impl FromStr for Engine {
         let (name, version) = text.split_once('@').map_or((text, None), |(n, v)| (n, Some(v)));
         let lower = name.trim().to_ascii_lowercase();
         let canonical = match lower.as_str() {
-            "tensorrt-llm" | "tensorrtllm" | "trt-llm" | "trt" => "trtllm",
+            // Triton's backend for language models is TensorRT-LLM
+            "tensorrt-llm" | "tensorrtllm" | "tensorrt_llm" | "trt-llm" | "trt" | "triton" => "trtllm",
             "llama.cpp" | "llama-cpp" => "llamacpp",
             "hf" | "huggingface" => "transformers",
+            // PyTorch's own compiled decoding, without an engine around it
+            "gpt-fast" => "transformers-compiled",
+            "turbomind" => "lmdeploy",
+            "ftllm" => "fastllm",
             other => other,
         };
         let Some((kind, _)) = EngineKind::ALL.iter().find(|(_, n)| *n == canonical) else {

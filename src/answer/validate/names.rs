@@ -245,8 +245,6 @@ const PUBLISHED: [(&str, EngineKind, Version, &str); 8] = [
 pub(super) fn engine_of(row: MeasuredRow<'_>) -> Result<(Engine, Option<String>), String> {
     let lower = row.text("engine").to_ascii_lowercase();
     let name = lower.trim_start_matches("nvidia ").split(" (").next().unwrap_or_default();
-    // PyTorch's own compiled decoding, without an engine around it
-    let name = if name == "gpt-fast" { "transformers-compiled" } else { name };
     let newest: Engine = name.parse().map_err(|_| format!("engine `{lower}` is not modelled"))?;
     let version = row.text("engine_version");
     let numbered = version.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
