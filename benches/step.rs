@@ -23,7 +23,7 @@ fn timer(name: &str) -> StepTimer {
     let coefficients = Coefficients::default_for(&accelerator.architecture).expect("coefficients");
     let device = Device::with(&accelerator, coefficients)
         .tuned(Tuned::new(&kernels.calibration, deployment.engine.kind));
-    let terms = EngineChoice::in_force(deployment.engine, &none).expect("engine terms").terms;
+    let terms = EngineChoice::in_force(deployment.engine, &accelerator, &none).expect("engine terms").terms;
     let plan = Plan::new(&model, &deployment, &formats, Overrides::default());
     StepTimer::new(plan, device, terms, false, Layers::of(&model), 1.0)
 }

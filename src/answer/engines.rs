@@ -1,8 +1,7 @@
 //! The engine terms in force: the user's file, else the embedded one, by engine and version.
 
 use crate::spec::catalog::{self, Directories, Kind};
-use crate::spec::deployment::Version;
-use crate::spec::{Engine, EngineKind, SpecError};
+use crate::spec::{Accelerator, Engine, EngineKind, SpecError};
 use crate::time::engine::{EngineFile, EngineTerms, RangeFit, TERMS};
 use statrs::statistics::{Data, OrderStatistics};
 
@@ -13,31 +12,34 @@ pub struct EngineChoice {
     pub terms: EngineTerms,
     /// The fit behind them, with its errors on rows left out.
     pub fit: Option<RangeFit>,
+    /// They were found on accelerators of this architecture alone, what its kernels differ by included.
+    pub own: bool,
     /// The version lies outside what is known.
     pub warning: Option<String>,
 }
 
 impl EngineChoice {
-    /// Finds the terms of an engine: of the range that holds its version, else of the nearest.
+    /// Finds the terms of an engine on an accelerator: of the range that holds its version, else of the nearest.
     ///
     /// # Errors
     /// When a file of the user cannot be read.
-    pub fn in_force(engine: Engine, directories: &Directories) -> Result<Self, SpecError> {
+    pub fn in_force(
+        engine: Engine,
+        accelerator: &Accelerator,
+        directories: &Directories,
+    ) -> Result<Self, SpecError> {
         let file = engine_file(engine.kind, directories)?;
-        let Version(major, minor) = engine.version;
-        let found = file.range(engine.version).ok_or_else(|| SpecError::Missing {
-            file: file.engine.clone(),
-            key: "range".into(),
-            fix: "give at least one [[range]]".into(),
-        })?;
+        let found =
+            file.range(engine.release(), &accelerator.architecture).ok_or_else(|| SpecError::Missing {
+                file: file.engine.clone(),
+                key: "range".into(),
+                fix: "give at least one [[range]]".into(),
+            })?;
         let warning = found.outside.then(|| {
-            format!(
-                "no engine terms for {} {major}.{minor}; those of versions {} are used",
-                engine.kind.name(),
-                found.range.versions
-            )
+            format!("no engine terms for {engine}; those of versions {} are used", found.range.versions)
         });
-        Ok(Self { terms: found.range.terms.clone(), fit: found.range.fit.clone(), warning })
+        let own = found.range.fit.is_some() && found.range.is_own(&accelerator.architecture);
+        Ok(Self { terms: found.range.terms.clone(), fit: found.range.fit.clone(), own, warning })
     }
 }
 
@@ -78,7 +80,8 @@ const MEASURED: [EngineKind; 3] = [EngineKind::Vllm, EngineKind::Sglang, EngineK
 fn generic(engine: EngineKind, directories: &Directories) -> Result<EngineFile, SpecError> {
     let mut newest = vec![];
     for kind in MEASURED {
-        newest.push(EngineChoice::in_force(Engine::newest(kind), directories)?.terms);
+        let file = engine_file(kind, directories)?;
+        newest.extend(file.range(Engine::newest(kind).release(), "").map(|found| found.range.terms.clone()));
     }
     let mut file = engine_file(EngineKind::Ideal, directories)?;
     engine.name().clone_into(&mut file.engine);
@@ -102,18 +105,23 @@ mod tests {
     #[test]
     fn every_engine_has_terms_for_its_newest_version() {
         for (kind, _) in EngineKind::ALL {
-            let choice = EngineChoice::in_force(Engine::newest(kind), &Directories::default()).unwrap();
+            let gpu = catalog::accelerator("mi300x", &Directories::default()).unwrap();
+            let choice = EngineChoice::in_force(Engine::newest(kind), &gpu, &Directories::default()).unwrap();
             assert!(choice.terms.prefill_scale >= 0.7 && choice.terms.request_ms >= 0.0);
             assert_eq!(choice.warning, None);
             let file = engine_file(kind, &Directories::default()).unwrap();
-            assert!(file.ranges.last().is_some_and(|r| r.versions.to.is_none()), "{kind:?}: no open end");
+            assert!(
+                file.ranges_on("").last().is_some_and(|r| r.versions.to.is_none()),
+                "{kind:?}: no open end"
+            );
         }
     }
 
     #[test]
     fn an_engine_that_nobody_measured_has_the_medians_of_the_others() {
         let none = Directories::default();
-        let terms = |kind| EngineChoice::in_force(Engine::newest(kind), &none).unwrap().terms;
+        let gpu = catalog::accelerator("h100-sxm", &none).unwrap();
+        let terms = |kind| EngineChoice::in_force(Engine::newest(kind), &gpu, &none).unwrap().terms;
         let step = |kind: EngineKind| terms(kind).step_us;
         let mut known = MEASURED.map(step);
         known.sort_by(f64::total_cmp);

@@ -257,6 +257,7 @@ mod tests {
                     host_slowdown = 1\ndecode_graphs = true";
         EngineRange {
             versions: "..".parse().unwrap(),
+            architectures: vec![],
             source: "test".into(),
             fitted: fitted.iter().map(|k| (*k).to_owned()).collect(),
             terms: toml::from_str(text).unwrap(),

@@ -188,23 +188,20 @@ fn descend(samples: &[&Sample], near: &[f64], start: &[f64]) -> Vec<f64> {
     u.into_iter().map(f64::exp).collect()
 }
 
-/// What a family's rows do not depend on comes from the one it starts from or that starts from it, else from
-/// the geometric mean of those that have it.
+/// What a family's rows do not depend on comes from the one it starts from or that starts from it, whose kernels are the
+/// same code; else it stays at its start: another vendor's kernels say nothing of it.
 fn complete(fitted: &mut [Fit<'_>]) {
     for j in 0..COEFFICIENTS.len() {
         let known: Vec<(&str, f64)> = fitted.iter().filter(|f| f.seen[j]).map(|f| (f.name, f.c[j])).collect();
-        if known.is_empty() {
-            continue;
-        }
-        let mean = (known.iter().map(|(_, c)| c.ln()).sum::<f64>() / known.len() as f64).exp();
         for family in fitted.iter_mut().filter(|f| !f.seen[j]) {
             let relative = FAMILIES.iter().find_map(|(name, _, near)| match *near {
                 Some(near) if near == family.name => Some(*name),
                 Some(near) if *name == family.name => Some(near),
                 _ => None,
             });
-            let own = relative.and_then(|name| known.iter().find(|(n, _)| *n == name));
-            family.c[j] = own.map_or(mean, |(_, c)| *c);
+            if let Some((_, c)) = relative.and_then(|name| known.iter().find(|(n, _)| *n == name)) {
+                family.c[j] = *c;
+            }
         }
     }
 }

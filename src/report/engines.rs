@@ -18,9 +18,9 @@ pub fn engine_fitted(before: &EngineFile, fit: &EngineFit, output: &str, wall_s:
         &["versions", "by", "metric", "n", "median", "p90", "10 % of ln m/p", "90 %"],
     );
     let mut ranges = vec![];
-    for range in fit.file.ranges.iter().filter(|r| fit.fitted.contains(&r.versions)) {
-        let versions = range.versions.to_string();
-        let old = before.ranges.iter().find(|r| r.versions == range.versions);
+    for range in fit.file.ranges.iter().filter(|r| fit.fitted.contains(&r.name())) {
+        let versions = range.name();
+        let old = before.ranges.iter().find(|r| r.name() == versions);
         for t in range.fitted.iter().filter_map(|key| term(key)) {
             let earlier = old.map_or_else(String::new, |r| number((t.get)(&r.terms)));
             terms.row([versions.clone(), t.key.to_owned(), earlier, number((t.get)(&range.terms))]);
@@ -43,7 +43,7 @@ pub fn engine_fitted(before: &EngineFile, fit: &EngineFit, output: &str, wall_s:
         .file
         .ranges
         .iter()
-        .filter(|r| fit.fitted.contains(&r.versions))
+        .filter(|r| fit.fitted.contains(&r.name()))
         .flat_map(|r| &r.fit)
         .map(|f| f.rows)
         .sum();
@@ -113,6 +113,7 @@ fn json(range: &EngineRange) -> Value {
         TERMS.iter().map(|t| (t.key.to_owned(), json!((t.get)(&range.terms)))).collect();
     json!({
         "versions": range.versions,
+        "architectures": range.architectures,
         "fitted": range.fitted,
         "terms": terms,
         "fit": range.fit,

@@ -62,6 +62,10 @@ impl EngineKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Version(pub u32, pub u32);
 
+/// A version with its third number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Release(pub u32, pub u32, pub u32);
+
 /// An engine with its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Engine {
@@ -69,6 +73,8 @@ pub struct Engine {
     pub kind: EngineKind,
     /// Which version; defaults and memory rules depend on it.
     pub version: Version,
+    /// Third number of the version, 0 where none was given: terms of engines may differ by it.
+    pub patch: u32,
 }
 
 impl Engine {
@@ -85,7 +91,7 @@ impl Engine {
             EngineKind::Lmdeploy => Version(0, 8),
             EngineKind::Fastllm => Version(0, 1),
         };
-        Self { kind, version }
+        Self { kind, version, patch: 0 }
     }
 }
 
@@ -93,6 +99,12 @@ impl Engine {
 const FLASH_BY_DEFAULT: Version = Version(6325, 0);
 
 impl Engine {
+    /// Version with its third number.
+    #[must_use]
+    pub fn release(self) -> Release {
+        Release(self.version.0, self.version.1, self.patch)
+    }
+
     /// Attention runs fused unless told otherwise. llama.cpp's default changed; the others always do.
     #[must_use]
     pub fn flash_attention(self) -> bool {
@@ -106,6 +118,9 @@ impl fmt::Display for Engine {
             Version(0, 0) => f.write_str(self.kind.name()),
             Version(build, 0) if self.kind == EngineKind::Llamacpp => {
                 write!(f, "{}@b{build}", self.kind.name())
+            }
+            Version(major, minor) if self.patch > 0 => {
+                write!(f, "{}@{major}.{minor}.{}", self.kind.name(), self.patch)
             }
             Version(major, minor) => write!(f, "{}@{major}.{minor}", self.kind.name()),
         }
@@ -142,8 +157,8 @@ impl FromStr for Engine {
         if let Some(version) = version {
             let mut parts = version.trim_start_matches(['v', 'b']).split('.');
             let mut part = || parts.next().and_then(|p| p.parse::<u32>().ok());
-            engine.version = match (part(), part()) {
-                (Some(major), minor) => Version(major, minor.unwrap_or(0)),
+            (engine.version, engine.patch) = match (part(), part(), part()) {
+                (Some(major), minor, patch) => (Version(major, minor.unwrap_or(0)), patch.unwrap_or(0)),
                 _ => {
                     return Err(SpecError::Usage(format!(
                         "`{version}` is no version of {name}; write it like vllm@0.19"

@@ -55,6 +55,16 @@ pub struct EngineTerms {
     /// Time by which every collective is longer than the calibration's, in microseconds.
     #[serde(default)]
     pub collective_us: f64,
+    /// Share of the peak that products of 16-bit weights reach at most with up to [`FEW_ROWS`] rows, by libraries
+    /// without kernels tuned for the architecture; 0 where they are no slower than the calibration says.
+    #[serde(default)]
+    pub product_few: f64,
+    /// The same of the rows beyond.
+    #[serde(default)]
+    pub product_many: f64,
+    /// Factor on routed experts, whose Triton kernel has no launch configurations for the architecture.
+    #[serde(default = "one")]
+    pub experts_scale: f64,
     /// Host time per kernel launch relative to a bare launch, without graphs.
     pub host_slowdown: f64,
     /// Decode runs from captured graphs.
@@ -67,6 +77,10 @@ pub struct EngineTerms {
     pub source: String,
 }
 
+/// Rows of a product up to which the rate of few rows holds: batches of 32 to 256 requests took LLM-Inference-Bench's
+/// MI300X the same time a request, prompts of thousands of tokens half of it a token.
+pub const FEW_ROWS: f64 = 256.0;
+
 const fn one() -> f64 {
     1.0
 }
@@ -75,7 +89,7 @@ const fn one() -> f64 {
 ///
 /// A kernel that is not written for grouped queries reads the cache once per query head. With Q bytes of
 /// keys and values, g = heads / KV heads and B the memory bandwidth,
-/// t = max(scale·t₀, g·Q/(x·B)); x = `reread` where there are more than [`SPLIT_ROWS_HEADS`] rows × heads a
+/// t = max(scale·t₀, g·Q/(x·B)); x = `reread` where there are more than `split_rows_heads` rows × heads a
 /// rank, else `reread_split`, because fewer split the context and share what the L2 holds. A cache format
 /// that the device cannot multiply in is converted in software: t ≥ elements·g/(rate·multiprocessors).
 /// Source: vLLM's `paged_attention_v1`/`_v2` and their choice in `PagedAttention.forward_decode` (0.2 to
@@ -85,6 +99,9 @@ const fn one() -> f64 {
 pub struct AttentionTerms {
     /// Factor on the calibration's time.
     pub scale: f64,
+    /// Rows × query heads of the accelerator up to which the kernel splits the context over blocks; twice the rule's where
+    /// one accelerator is two devices with half the heads each.
+    pub split_rows_heads: f64,
     /// Rereading and conversion happen with 8-bit caches and windows only.
     pub paged_only: bool,
     /// x above: share of the memory bandwidth that rereading reaches; above 1 when the L2 serves part of
@@ -102,7 +119,14 @@ const SPLIT_ROWS_HEADS: f64 = 512.0;
 
 impl Default for AttentionTerms {
     fn default() -> Self {
-        Self { scale: 1.0, paged_only: false, reread: 0.0, reread_split: 0.0, software_fp8: 0.0 }
+        Self {
+            scale: 1.0,
+            split_rows_heads: SPLIT_ROWS_HEADS,
+            paged_only: false,
+            reread: 0.0,
+            reread_split: 0.0,
+            software_fp8: 0.0,
+        }
     }
 }
 
@@ -120,7 +144,7 @@ impl AttentionTerms {
             return longest;
         }
         let elements = 2.0 * rows * context.min(window) * heads * head_dim;
-        let reread = if rows * heads > SPLIT_ROWS_HEADS { self.reread } else { self.reread_split };
+        let reread = if rows * heads > self.split_rows_heads { self.reread } else { self.reread_split };
         if reread > 0.0 && heads > kv_heads && hardware.bandwidth > 0.0 {
             longest = longest.max(elements * cache.bytes() / (reread * hardware.bandwidth));
         }
@@ -140,6 +164,9 @@ impl EngineTerms {
             && self.collective_us == other.collective_us
             && self.block_experts_us == other.block_experts_us
             && self.block_copy_ns == other.block_copy_ns
+            && self.experts_scale == other.experts_scale
+            && self.product_few == other.product_few
+            && self.product_many == other.product_many
     }
 
     /// Seconds of an operator that takes `seconds` by the calibration.
@@ -147,12 +174,26 @@ impl EngineTerms {
     pub fn kernel_seconds(&self, operator: &Operator, seconds: f64, hardware: &Hardware) -> f64 {
         match operator.shape {
             Shape::DecodeAttention { .. } => self.attention.seconds(operator, seconds, hardware),
+            Shape::Gemm { m, n, k } if operator.weights.bytes() >= 2.0 => {
+                seconds.max(self.untuned_product(m, n, k, hardware.peak(operator.math)))
+            }
             Shape::Experts { copies, .. } if operator.weights == DataType::Fp8Block => {
                 seconds + 1e-6 * self.block_experts_us + 1e-9 * self.block_copy_ns * copies
             }
+            Shape::Experts { .. } => self.experts_scale * seconds,
             Shape::Collective { ranks, .. } if ranks > 1 => seconds + 1e-6 * self.collective_us,
             _ => seconds,
         }
+    }
+
+    /// Least seconds of a product of 16-bit weights, M × K by K × N, at P operations a second:
+    /// t = 2NK/P·(min(M, M₀)/x_few + max(0, M − M₀)/x_many), M₀ = [`FEW_ROWS`].
+    fn untuned_product(&self, m: f64, n: f64, k: f64, peak: f64) -> f64 {
+        let part =
+            |rows: f64, share: f64| if share > 0.0 && peak > 0.0 { rows / (share * peak) } else { 0.0 };
+        2.0 * n
+            * k
+            * (part(m.min(FEW_ROWS), self.product_few) + part((m - FEW_ROWS).max(0.0), self.product_many))
     }
 
     /// Slowdown of prefill kernels on a device.
@@ -167,5 +208,62 @@ impl EngineTerms {
         let doublings = tensor_ranks.max(1.0).log2();
         let us = self.step_us + self.row_us * rows + (self.rank_us + self.rank_row_us * rows) * doublings;
         1e-6 * us + 1e-9 * self.context_ns * cached_tokens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::catalog::{self, Directories};
+    use crate::units::Flops;
+
+    #[test]
+    fn untuned_products_are_paid_by_the_row() {
+        let text = "request_ms = 1\nprefill_floor_ms = 0\nprefill_scale = 1\nstep_us = 1\nrow_us = 1\n\
+                    product_few = 0.05\nproduct_many = 0.1\nhost_slowdown = 1\ndecode_graphs = false";
+        let terms: EngineTerms = toml::from_str(text).unwrap();
+        let gpu = catalog::accelerator("mi300x", &Directories::default()).unwrap();
+        let hardware = Hardware::of(&gpu);
+        let seconds = |m: f64, weights| {
+            let (n, k) = (4096.0, 4096.0);
+            let operator = Operator {
+                shape: Shape::Gemm { m, n, k },
+                weights,
+                math: DataType::Fp16,
+                flops: Flops(2.0 * m * n * k),
+                ..Operator::elementwise("x", DataType::Fp16, 0.0, 1.0)
+            };
+            terms.kernel_seconds(&operator, 1e-6, &hardware)
+        };
+        // 2 x 4096^2 operations a row at 5 % of 1307.4 T, beyond 256 rows at 10 %
+        let row = 2.0 * 4096.0 * 4096.0 / (0.05 * 1307.4e12);
+        for (rows, expected) in [(32.0, 32.0 * row), (256.0, 256.0 * row), (1256.0, 756.0 * row)] {
+            let found = seconds(rows, DataType::Fp16);
+            assert!((found / expected - 1.0).abs() < 1e-9, "{rows} {found}");
+        }
+        assert!((seconds(256.0, DataType::Fp8) - 1e-6).abs() < 1e-18);
+    }
+
+    #[test]
+    fn a_board_of_two_devices_splits_up_to_twice_the_heads() {
+        let gpu = catalog::accelerator("mi250x", &Directories::default()).unwrap();
+        let hardware = Hardware::of(&gpu);
+        let operator = Operator {
+            shape: Shape::DecodeAttention {
+                rows: 32.0,
+                context: 4096.0,
+                heads: 32.0,
+                kv_heads: 8.0,
+                head_dim: 128.0,
+                window: f64::INFINITY,
+                cache: DataType::Fp16,
+            },
+            ..Operator::elementwise("x", DataType::Fp16, 0.0, 1.0)
+        };
+        let seconds = |split_rows_heads| {
+            let terms = AttentionTerms { split_rows_heads, reread: 0.3, ..AttentionTerms::default() };
+            terms.seconds(&operator, 1e-3, &hardware)
+        };
+        assert!((seconds(1024.0) - 1e-3).abs() < 1e-12 && seconds(512.0) > 2e-3);
     }
 }

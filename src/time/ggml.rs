@@ -10,6 +10,12 @@ use super::{Bound, CoefficientError, Hardware};
 use crate::spec::Accelerator;
 use crate::work::Operator;
 
+/// Launches that a stream holds before the host waits.
+const LAUNCH_QUEUE: f64 = 1024.0;
+
+/// Copies of a step's inputs in ggml's scheduler.
+const INPUT_COPIES: f64 = 4.0;
+
 const FILE: &str = "calibration/defaults/llamacpp.toml";
 
 /// Quantiles of measured over predicted times that were left out of a fit: 10 % and 90 %.
@@ -186,6 +192,22 @@ impl Ggml {
         })
     }
 
+    /// Prompt steps that a pipeline over devices has under way at a time, c.
+    ///
+    /// One host thread feeds all devices, and a stream takes about 1,000 launches before the thread waits: a step whose
+    /// stage alone fills it holds the next one back. With `layers` a stage and n launches a layer c = 1,024/(n·layers), at
+    /// least 1 and at most the 4 copies of its inputs that the scheduler keeps. n = 13 + a + 7·w: norms, positions,
+    /// cache, residuals and activation; a = 10 for attention in products (two of 4 launches, softmax, copy) or 1 fused; a
+    /// product of w = 3 with its conversions to and from 16 bit, 4 with weights to dequantise first.
+    /// Sources: `GGML_SCHED_MAX_COPIES` and pull request 6017 of ggml-org/llama.cpp; the queue: NVIDIA's developer
+    /// forum, thread 68937; launches counted in `build_llama` and `ggml_cuda_op_mul_mat_cublas`.
+    #[must_use]
+    pub fn steps_in_flight(&self, layers: f64, dequantised: bool) -> f64 {
+        let attention = if self.setting.flash { 1.0 } else { 10.0 };
+        let launches = 13.0 + attention + 7.0 * if dequantised { 4.0 } else { 3.0 };
+        (LAUNCH_QUEUE / (launches * layers.max(1.0))).clamp(1.0, INPUT_COPIES)
+    }
+
     /// Seconds of one execution and what bounds it; none for operators without an own form.
     #[must_use]
     pub fn seconds(&self, operator: &Operator, hardware: &Hardware) -> Option<(f64, Bound)> {
@@ -211,6 +233,18 @@ mod tests {
         assert_eq!(Families::from_toml(&families.to_toml(), "again").unwrap(), families);
         assert!(families.of("Ada").is_some_and(|f| f.rows > 0));
         assert!(families.of("never heard of").is_some_and(|f| f.architectures.is_empty()));
+    }
+
+    #[test]
+    fn a_full_launch_queue_holds_the_next_step_back() {
+        let gpu =
+            crate::spec::catalog::accelerator("a40", &crate::spec::catalog::Directories::default()).unwrap();
+        let plain = Ggml::of(&gpu, Setting { flash: false, split: true }).unwrap();
+        // 44 launches a layer of 16 bit, 51 where weights are dequantised
+        assert!((plain.steps_in_flight(16.0, false) - 1024.0 / 704.0).abs() < 1e-12);
+        assert!((plain.steps_in_flight(16.0, true) - 1024.0 / 816.0).abs() < 1e-12);
+        assert!((plain.steps_in_flight(40.0, true) - 1.0).abs() < 1e-12);
+        assert!((plain.steps_in_flight(2.0, true) - 4.0).abs() < 1e-12);
     }
 
     #[test]

@@ -9,12 +9,18 @@ const DEFAULT_HOST_LINK: f64 = 15.75e9;
 /// Clock where the accelerator's file names none: about that of Apple's GPUs, of which no file does.
 const DEFAULT_CLOCK: f64 = 1.4e9;
 
+/// Mean share of the peak that `mma` reaches on H100, whose peak takes instructions of four warps (`wgmma`). Source: Luo et
+/// al., Benchmarking and Dissecting the Nvidia Hopper GPU Architecture, arXiv 2402.13499.
+const HOPPER_WARP_SHARE: f64 = 0.629;
+
 /// Peaks and bandwidths of an accelerator in SI units; 0 where unknown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hardware {
     peaks: [f64; DataType::ALL.len()],
     /// Peak of fp16 products with fp16 sums where it differs from that with fp32 sums.
     pub half_accumulate: f64,
+    /// Share of the 16-bit matrix peak that instructions of a single warp reach (`mma.sync`).
+    pub warp_matrix_share: f64,
     /// Peak memory bandwidth in bytes per second.
     pub bandwidth: f64,
     /// Streaming multiprocessors or compute units.
@@ -42,6 +48,7 @@ impl Hardware {
         Self {
             peaks,
             half_accumulate: accelerator.peak_tflops_fp16_accumulate.as_ref().map_or(0.0, |p| p.value * 1e12),
+            warp_matrix_share: if accelerator.architecture == "Hopper" { HOPPER_WARP_SHARE } else { 1.0 },
             bandwidth: accelerator.memory_bandwidth().0,
             multiprocessors: accelerator.multiprocessors.as_ref().map_or(0.0, |m| m.value),
             clock: accelerator.boost_clock_mhz.as_ref().map_or(DEFAULT_CLOCK, |c| c.value * 1e6),

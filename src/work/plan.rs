@@ -91,7 +91,8 @@ impl Plan {
                     before: before.to_vec(),
                     after: after.to_vec(),
                     feed_forward_linears,
-                    routing: router(&group.feed_forward, p).map(|r| RoutingTable::new(r, Routing::SERVED)),
+                    routing: router(&group.feed_forward, p)
+                        .map(|r| RoutingTable::new(r, Routing::served(r.experts))),
                     elementwise_elements: elements,
                     elementwise_launches: launches,
                 }

@@ -5,7 +5,7 @@ use super::scenario::{Scenario, Suspect};
 use super::{Estimate, Question, in_flight};
 use crate::answer::{Draft, SpeculationOptions, engine_file};
 use crate::spec::catalog::Directories;
-use crate::spec::deployment::Version;
+use crate::spec::deployment::{Release, Version};
 use crate::spec::{Deployment, Engine, EngineKind, Load, Workload};
 use crate::time::calibration::Calibration;
 use crate::time::points::PointScale;
@@ -68,18 +68,19 @@ fn versions(question: &Question<'_>) -> Option<Suspect> {
     let engine = question.deployment.engine;
     let directories = Directories { engines: question.options.engines.clone(), ..Directories::default() };
     let file = engine_file(engine.kind, &directories).ok()?;
-    let others = file.ranges.iter().filter(|r| !r.versions.contains(engine.version));
+    let here = file.ranges_on(&question.accelerator.architecture);
+    let others = here.filter(|r| !r.versions.contains(engine.release()));
     let others: Vec<Engine> = others
         .filter_map(|range| {
             let newest = Engine::newest(engine.kind);
             let version = match (range.versions.to, range.versions.from) {
                 (None, _) => newest.version,
                 // the last version before the range ends
-                (Some(Version(major, minor)), _) if minor > 0 => Version(major, minor - 1),
-                (Some(_), Some(from)) => from,
+                (Some(Release(major, minor, _)), _) if minor > 0 => Version(major, minor - 1),
+                (Some(_), Some(Release(major, minor, _))) => Version(major, minor),
                 _ => return None,
             };
-            Some(Engine { version, ..engine })
+            Some(Engine { version, patch: 0, ..engine })
         })
         .collect();
     let tell = match engine.kind {

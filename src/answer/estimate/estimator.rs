@@ -23,6 +23,8 @@ pub use counted::Counted;
 pub struct Estimator {
     timer: StepTimer,
     pipeline: f64,
+    /// Most prefill steps at a time in the pipeline.
+    in_flight: f64,
     data_parallel: f64,
     token_budget: u32,
     trust: Trust,
@@ -31,6 +33,8 @@ pub struct Estimator {
     kernel_source: String,
     engine_warning: Option<String>,
     engine_fit: Option<RangeFit>,
+    /// The engine's terms were found on this architecture's kernels.
+    own_terms: bool,
     spread: Option<[Spread; 2]>,
 }
 
@@ -56,7 +60,7 @@ impl Estimator {
             (_, false) => Trust::Default,
         };
         let engines = Directories { engines: options.engines.clone(), ..Directories::default() };
-        let choice = EngineChoice::in_force(deployment.engine, &engines)?;
+        let choice = EngineChoice::in_force(deployment.engine, accelerator, &engines)?;
         if let Some(found) =
             kernels.and_then(|k| k.calibration.measured.as_ref()).filter(|_| engine != EngineKind::Ideal)
         {
@@ -83,7 +87,7 @@ impl Estimator {
             None => choice.terms,
         };
         let p = deployment.parallelism;
-        let mut spread = None;
+        let (mut spread, mut in_flight) = (None, f64::INFINITY);
         // a CPU that was measured is known better than the family of its kernels
         let measured = device.is_tuned();
         if engine == EngineKind::Llamacpp && !measured {
@@ -92,6 +96,8 @@ impl Estimator {
                 Ggml::of(accelerator, Setting { flash, split: p.accelerators() > 1 }).map_err(broken)?;
             trust = if ggml.measured { Trust::FamilyDefault } else { Trust::Default };
             kernel_source.clone_from(&ggml.source);
+            let dequantised = formats.main(model).weights.bytes() < 2.0;
+            in_flight = ggml.steps_in_flight(f64::from(model.layer_count()) / f64::from(p.pp), dequantised);
             spread = Some([ggml.prefill, ggml.decode]);
             device = device.ggml(ggml);
         }
@@ -102,7 +108,9 @@ impl Estimator {
                 .with_captured_tokens(defaults.captured_prefill_tokens(deployment.engine)),
             engine_warning: choice.warning,
             engine_fit: choice.fit,
+            own_terms: choice.own,
             pipeline: f64::from(p.pp),
+            in_flight,
             data_parallel: f64::from(p.dp),
             token_budget: defaults.max_num_batched_tokens.max(1),
             trust,
@@ -163,7 +171,7 @@ impl Estimator {
 
     /// Kernels whose transfer widens intervals: none where the spread was found on accelerators left out.
     pub(super) fn transferred(&self, shares: [Vec<Share>; 3]) -> [Vec<Share>; 3] {
-        if self.spread.is_some() { Default::default() } else { shares }
+        if self.spread.is_some() || self.own_terms { Default::default() } else { shares }
     }
 
     /// Quantiles that those coefficients name for themselves.
@@ -231,7 +239,8 @@ impl Estimator {
         scratch: &mut Vec<Operator>,
     ) -> Latency {
         let overhead = 1e-3 * self.timer.terms().request_ms;
-        let prefill = self.prefill_time(&self.chunks(workload), scratch).pipelined(self.pipeline);
+        let prefill =
+            self.prefill_time(&self.chunks(workload), scratch).pipelined(self.pipeline, self.in_flight);
         let decode = self.decode_seconds(workload, waves, scratch);
         let n = workload.output_len;
         let queue = (waves - 1.0) * n.saturating_sub(1) as f64 * decode;

@@ -15,16 +15,17 @@ use crate::calibrate::fit::FitError;
 use crate::memory::occupancy;
 use crate::serving::RunOptions;
 use crate::spec::catalog::Directories;
-use crate::spec::deployment::Version;
+use crate::spec::deployment::Release;
 use crate::spec::{EngineKind, Formats, Load, SpecError, Workload};
 use crate::time::Trust;
-use crate::time::engine::{EngineFile, EngineTerms, Versions};
+use crate::time::engine::{EngineFile, EngineTerms};
 
 /// A run ready to be predicted under any terms.
 struct Ready {
     id: String,
     run: Run,
-    version: Version,
+    version: Release,
+    architecture: String,
     workload: Workload,
     prepared: Prepared,
 }
@@ -82,10 +83,10 @@ pub struct RunFit {
 pub struct EngineFit {
     /// The whole file, ranges without runs as they were.
     pub file: EngineFile,
-    /// Ranges fitted.
-    pub fitted: Vec<Versions>,
+    /// Names of the ranges fitted.
+    pub fitted: Vec<String>,
     /// Ranges not fitted, with the reason.
-    pub refused: Vec<(Versions, FitError)>,
+    pub refused: Vec<(String, FitError)>,
     /// Runs not used, by reason, most first.
     pub skipped: Vec<Skipped>,
     /// The runs fitted to.
@@ -95,7 +96,7 @@ pub struct EngineFit {
 /// Fits the terms of an engine to the measured runs of the files, range by range of its file in force.
 ///
 /// Left out are runs of accelerators without a fitted or transferred calibration, whose residual is the
-/// kernels', and batches that the KV pool does not hold at once, whose residual is the memory model's.
+/// kernels' (but of ranges for one architecture, which may hold terms for those), and batches that the KV pool does not hold at once, whose residual is the memory model's.
 ///
 /// # Errors
 /// When a cell holds what its column cannot, or no range could be fitted.
@@ -112,7 +113,7 @@ pub fn fit_engine(
         .par_iter()
         .map(|row| match Asking::of(*row, &known)? {
             Ok(asking) if asking.asked.is_open() => Ok(Err(OPEN.into())),
-            Ok(asking) => Ok(ready(row.id(), &asking, engine)),
+            Ok(asking) => Ok(ready(row.id(), &asking, engine, &file)),
             Err(reason) => Ok(Err(reason)),
         })
         .collect::<Result<Vec<_>, SpecError>>()?;
@@ -125,17 +126,23 @@ pub fn fit_engine(
         }
     }
     let (mut fitted, mut refused, mut all_runs) = (vec![], vec![], vec![]);
+    let whose: Vec<Option<String>> = all
+        .iter()
+        .map(|r| file.range(r.version, &r.architecture).filter(|f| !f.outside).map(|f| f.range.name()))
+        .collect();
     for range in file.ranges.iter_mut().filter(|r| !r.fitted.is_empty()) {
-        let members: Vec<&Ready> = all.iter().filter(|r| range.versions.contains(r.version)).collect();
+        let name = range.name();
+        let mine = all.iter().zip(&whose).filter(|(_, w)| w.as_ref() == Some(&name));
+        let members: Vec<&Ready> = mine.map(|(r, _)| r).collect();
         let runs: Vec<Run> = members.iter().map(|r| r.run.clone()).collect();
         let predict = |i: usize, terms: &EngineTerms| members.get(i).map_or([0.0; 3], |r| r.predict(terms));
         match fit_range(range, &runs, date, &predict) {
             Ok((found, predictions)) => {
-                fitted.push(found.versions);
+                fitted.push(name);
                 *range = found;
                 all_runs.extend(members.iter().zip(predictions).map(|(ready, p)| ready.with(p)));
             }
-            Err(error) => refused.push((range.versions, error)),
+            Err(error) => refused.push((name, error)),
         }
     }
     if fitted.is_empty() {
@@ -172,7 +179,7 @@ impl Ready {
     }
 }
 
-fn ready(id: String, asking: &Asking<'_>, engine: EngineKind) -> Result<Ready, String> {
+fn ready(id: String, asking: &Asking<'_>, engine: EngineKind, file: &EngineFile) -> Result<Ready, String> {
     let kind = asking.deployment.engine.kind;
     if kind != engine {
         return Err(format!("engine {}", kind.name()));
@@ -183,7 +190,11 @@ fn ready(id: String, asking: &Asking<'_>, engine: EngineKind) -> Result<Ready, S
     let formats =
         Formats::resolve(asking.model, &asking.deployment, asking.accelerator).map_err(|e| refused(&e))?;
     let estimator = Estimator::new(&question, &formats).map_err(|e| refused(&e))?;
-    if !matches!(estimator.trust(), Trust::Given | Trust::Fitted | Trust::SameChip | Trust::SameFamily) {
+    let known =
+        matches!(estimator.trust(), Trust::Given | Trust::Fitted | Trust::SameChip | Trust::SameFamily);
+    let (release, architecture) = (asking.deployment.engine.release(), &asking.accelerator.architecture);
+    let own = file.range(release, architecture).is_some_and(|f| f.range.is_own(architecture));
+    if !known && !own {
         return Err(format!("{}: no calibration of it or a relative", asking.accelerator.id));
     }
     let value = |wanted| asking.measured.iter().find(|(q, _)| *q == wanted).map(|(_, v)| *v);
@@ -212,7 +223,8 @@ fn ready(id: String, asking: &Asking<'_>, engine: EngineKind) -> Result<Ready, S
             measured,
             simulated: !batch,
         },
-        version: asking.deployment.engine.version,
+        version: release,
+        architecture: architecture.clone(),
         workload,
         prepared,
     })

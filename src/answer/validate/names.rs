@@ -265,7 +265,7 @@ pub(super) fn engine_of(row: MeasuredRow<'_>) -> Result<(Engine, Option<String>)
     let source = row.text("source");
     let published = PUBLISHED.iter().find(|(s, kind, ..)| *s == source && *kind == newest.kind);
     let (engine, why) = match published {
-        Some((_, kind, version, why)) => (Engine { kind: *kind, version: *version }, *why),
+        Some((_, kind, version, why)) => (Engine { kind: *kind, version: *version, patch: 0 }, *why),
         None => (newest, "the newest: nothing says when it was measured"),
     };
     Ok((engine, Some(format!("{engine}: {why}"))))

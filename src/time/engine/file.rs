@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::EngineTerms;
 use crate::spec::SpecError;
-use crate::spec::deployment::Version;
+use crate::spec::deployment::Release;
 
 /// Version of the file format.
 const SCHEMA: u32 = 1;
@@ -15,15 +15,15 @@ const SCHEMA: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
     /// First version of the range.
-    pub from: Option<Version>,
+    pub from: Option<Release>,
     /// First version after the range.
-    pub to: Option<Version>,
+    pub to: Option<Release>,
 }
 
 impl Versions {
     /// Whether the range holds a version.
     #[must_use]
-    pub fn contains(self, version: Version) -> bool {
+    pub fn contains(self, version: Release) -> bool {
         self.from.is_none_or(|from| version >= from) && self.to.is_none_or(|to| version < to)
     }
 }
@@ -31,20 +31,22 @@ impl Versions {
 impl FromStr for Versions {
     type Err = String;
 
-    /// Reads `0.8..1.0`, `..0.8`, `0.8..` or `..`.
+    /// Reads `0.8..1.0`, `..0.8`, `0.6.2..` or `..`.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
                 "`{text}` is no range of versions; write `0.8..1.0` (1.0 excluded), `..0.8`, `0.8..` or `..`"
             )
         };
-        let version = |part: &str| -> Result<Option<Version>, String> {
+        let version = |part: &str| -> Result<Option<Release>, String> {
             if part.is_empty() {
                 return Ok(None);
             }
-            let (major, minor) = part.split_once('.').ok_or_else(wrong)?;
-            match (major.parse(), minor.parse()) {
-                (Ok(major), Ok(minor)) => Ok(Some(Version(major, minor))),
+            let numbers: Vec<u32> =
+                part.split('.').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
+            match numbers[..] {
+                [major, minor] => Ok(Some(Release(major, minor, 0))),
+                [major, minor, patch] => Ok(Some(Release(major, minor, patch))),
                 _ => Err(wrong()),
             }
         };
@@ -61,7 +63,8 @@ impl FromStr for Versions {
 
 impl fmt::Display for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |v: Option<Version>| v.map(|Version(a, b)| format!("{a}.{b}")).unwrap_or_default();
+        let text = |Release(a, b, c)| if c > 0 { format!("{a}.{b}.{c}") } else { format!("{a}.{b}") };
+        let part = |v: Option<Release>| v.map(text).unwrap_or_default();
         write!(f, "{}..{}", part(self.from), part(self.to))
     }
 }
@@ -130,6 +133,9 @@ impl RangeFit {
 pub struct EngineRange {
     /// Which versions.
     pub versions: Versions,
+    /// Architectures that these terms are for; none: all that no other range of the version names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<String>,
     /// Where the terms come from.
     pub source: String,
     /// Terms that `calibrate --from-results` may move, by their keys; the others stay.
@@ -140,6 +146,23 @@ pub struct EngineRange {
     /// The fit; none where nothing was fitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit: Option<RangeFit>,
+}
+
+impl EngineRange {
+    /// Its versions, and the architectures where it is not for all.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.architectures.is_empty() {
+            true => self.versions.to_string(),
+            false => format!("{} on {}", self.versions, self.architectures.join(", ")),
+        }
+    }
+
+    /// Whether it is for accelerators of an architecture alone.
+    #[must_use]
+    pub fn is_own(&self, architecture: &str) -> bool {
+        self.architectures.iter().any(|a| a == architecture)
+    }
 }
 
 /// All terms of an engine.
@@ -198,8 +221,11 @@ impl EngineFile {
                 fix: "give at least one [[range]]".into(),
             });
         }
-        for pair in parsed.ranges.windows(2) {
-            let [a, b] = pair else { continue };
+        let pairs = parsed.ranges.iter().enumerate().flat_map(|(i, b)| {
+            let before = parsed.ranges.iter().take(i).rev();
+            before.into_iter().find(|a| a.architectures == b.architectures).map(|a| (a, b))
+        });
+        for (a, b) in pairs {
             if a.versions.to.is_none() || b.versions.from.is_none() || a.versions.to > b.versions.from {
                 let fix = "order the ranges from old to new, without overlap";
                 return Err(refuse(
@@ -241,7 +267,7 @@ impl EngineFile {
                     fix,
                 ));
             }
-            range.terms.source = format!("{} (versions {})", range.source, range.versions);
+            range.terms.source = format!("{} (versions {})", range.source, range.name());
         }
         Ok(parsed)
     }
@@ -260,15 +286,24 @@ impl EngineFile {
         ))
     }
 
-    /// The range for a version: the one that holds it, else the nearest by its ends.
+    /// The ranges of an architecture: its own and those for all.
+    pub fn ranges_on(&self, architecture: &str) -> impl Iterator<Item = &EngineRange> {
+        self.ranges.iter().filter(move |r| r.architectures.is_empty() || r.is_own(architecture))
+    }
+
+    /// The range for a version on an architecture: the architecture's own that holds it, else the one for all, else of
+    /// those for all the nearest by its ends.
     #[must_use]
-    pub fn range(&self, version: Version) -> Option<InForce<'_>> {
-        if let Some(range) = self.ranges.iter().find(|r| r.versions.contains(version)) {
+    pub fn range(&self, version: Release, architecture: &str) -> Option<InForce<'_>> {
+        let holds = |r: &&EngineRange| r.versions.contains(version);
+        let own = self.ranges.iter().filter(|r| r.is_own(architecture)).find(holds);
+        let all = || self.ranges.iter().filter(|r| r.architectures.is_empty());
+        if let Some(range) = own.or_else(|| all().find(holds)) {
             return Some(InForce { range, outside: false });
         }
         // ordered: the last one that ends at or before the version, else the first
-        let before = self.ranges.iter().rev().find(|r| r.versions.to.is_some_and(|to| to <= version));
-        before.or(self.ranges.first()).map(|range| InForce { range, outside: true })
+        let before = all().rfind(|r| r.versions.to.is_some_and(|to| to <= version));
+        before.or_else(|| all().next()).map(|range| InForce { range, outside: true })
     }
 }
 
@@ -293,7 +328,7 @@ mod tests {
     fn versions_find_their_range_or_the_nearest() {
         let parsed = EngineFile::from_toml(&file(&["0.4..0.8", "0.10.."], ""), "f").unwrap();
         let found = |major, minor| {
-            let found = parsed.range(Version(major, minor)).unwrap();
+            let found = parsed.range(Release(major, minor, 0), "Hopper").unwrap();
             (found.range.versions.to_string(), found.outside)
         };
         assert_eq!(found(0, 4), ("0.4..0.8".into(), false));
@@ -301,6 +336,20 @@ mod tests {
         assert_eq!(found(0, 8), ("0.4..0.8".into(), true));
         assert_eq!(found(0, 2), ("0.4..0.8".into(), true));
         assert_eq!(found(1, 0), ("0.10..".into(), false));
+    }
+
+    #[test]
+    fn an_architecture_has_its_own_terms_where_it_has_any() {
+        let own =
+            file(&["..0.6.2"], "architectures = [\"CDNA3\"]").replace("schema = 1\nengine = \"vllm\"\n", "");
+        let parsed = EngineFile::from_toml(&(file(&["..0.8", "0.8.."], "") + &own), "f").unwrap();
+        let found = |patch, architecture| {
+            parsed.range(Release(0, 6, patch), architecture).map(|f| f.range.name()).unwrap_or_default()
+        };
+        assert_eq!(found(1, "CDNA3"), "..0.6.2 on CDNA3");
+        assert_eq!(found(2, "CDNA3"), "..0.8");
+        assert_eq!(found(1, "Hopper"), "..0.8");
+        assert_eq!(parsed.ranges_on("Hopper").count(), 2);
     }
 
     #[test]

@@ -61,8 +61,12 @@ terms! {
     "mixer_us" mixer_us [0.0, 1e5], [0.2, 500.0], 3.0, Low;
     "context_ns" context_ns [0.0, 1e6], [0.1, 1e3], 10.0, Low;
     "collective_us" collective_us [0.0, 1e4], [0.1, 200.0], 5.0, Low;
+    "product_few" product_few [0.0, 1e3], [0.005, 2.0], 0.2, High;
+    "product_many" product_many [0.0, 1e3], [0.005, 2.0], 0.2, High;
+    "experts_scale" experts_scale [0.01, 100.0], [0.3, 5.0], 1.0, Never;
     "host_slowdown" host_slowdown [0.0, 1e4], [0.2, 50.0], 5.0, Never;
     "attention.scale" attention.scale [0.01, 100.0], [0.25, 4.0], 1.0, Never;
+    "attention.split_rows_heads" attention.split_rows_heads [1.0, 1e6], [64.0, 8192.0], 512.0, Never;
     "attention.reread" attention.reread [0.0, 1e3], [0.1, 50.0], 2.0, High;
     "attention.reread_split" attention.reread_split [0.0, 1e3], [0.1, 50.0], 2.0, High;
     "attention.software_fp8" attention.software_fp8 [0.0, 1e3], [0.05, 50.0], 2.0, High;

@@ -9,7 +9,7 @@
 //! r more a row.
 //!
 //! Many rows: t = t_k·kernels + (t_m³ + t_c³)^(1/3), t_c = 2·(m + m₀ + w·N/c·min(m, 128))·W/(e_c·P): matrix units at
-//! P with fp16 sums where the hardware doubles for them, c columns of tiles 128 wide on N multiprocessors.
+//! P with fp16 sums where the hardware doubles for them, by instructions of single warps; c columns of tiles 128 wide on N multiprocessors.
 //! Up to 8 rows the faster of the two runs.
 //!
 //! Attention: bytes at a share of the bandwidth and FLOPs at a share of the vector rate (decode); FLOPs at a
@@ -79,13 +79,13 @@ pub const COEFFICIENTS: &[Coefficient] = &[
 ];
 
 /// Place of a storage format among the groups of types that dequantise alike: 16 bit, 8 bit, one scale a
-/// block of 32, K-quants (scales of scales), I-quants (look-up tables).
+/// block of 32, K-quants (scales of scales), I-quants and 4-bit floats (look-up tables: `kvalues_iq4nl`, `kvalues_mxfp4`).
 fn group(weights: DataType) -> usize {
     use DataType as D;
     match weights {
         D::Fp32 | D::Bf16 | D::Fp16 => 0,
         D::Q8_0 | D::Int8 | D::Fp8 | D::Fp8Block | D::Mxfp8 => 1,
-        D::Q4_0 | D::Q4_1 | D::Q5_0 | D::Q5_1 | D::Iq4Nl | D::Mxfp4 | D::Nvfp4 | D::Int4 => 2,
+        D::Q4_0 | D::Q4_1 | D::Q5_0 | D::Q5_1 | D::Int4 => 2,
         D::Q6K | D::Q5K | D::Q4K | D::Q5KM | D::Q4KM | D::Q3K | D::Q2K => 3,
         _ => 4,
     }
@@ -167,7 +167,7 @@ pub fn seconds(
     // a card without 16-bit arithmetic multiplies in what it has
     let known = |rates: [f64; 3]| rates.into_iter().find(|rate| *rate > 0.0);
     let vector = known([hardware.peak(DataType::Fp32), half, math])?;
-    let matrix = known([half.max(hardware.half_accumulate), math, vector])?;
+    let matrix = known([hardware.warp_matrix_share * half.max(hardware.half_accumulate), math, vector])?;
     let rates = Rates { c, hardware, vector, matrix };
     let bytes = operator.traffic.memory().0;
     let flops = operator.flops.0;

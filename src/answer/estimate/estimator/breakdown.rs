@@ -98,7 +98,7 @@ impl Estimator {
                 }
             }
         }
-        let overlap = time.pipelined(self.pipeline) / time.sequential();
+        let overlap = time.pipelined(self.pipeline, self.in_flight) / time.sequential();
         for line in &mut lines {
             line.seconds = line.seconds * overlap;
         }
@@ -117,7 +117,7 @@ impl Estimator {
         let time = self.prefill_time(&self.chunks(workload), &mut scratch);
         let (stages, bandwidth) = (self.pipeline, self.timer.device().bandwidth());
         let all = |of: fn(&StepTime) -> f64| time.full_steps * of(&time.full) + of(&time.rest);
-        let seconds = time.pipelined(stages);
+        let seconds = time.pipelined(stages, self.in_flight);
         let prefill = Phase {
             compute: all(|t| t.compute_seconds.0) / seconds / stages,
             memory: all(|t| t.memory_bytes.0) / (seconds * bandwidth) / stages,

@@ -29,14 +29,15 @@ impl PrefillTime {
     }
 
     /// Steps in a pipeline of `stages`: each stage is busy 1/stages of every step, and the longest step
-    /// passes through the stages that are still empty: Σt/p + (1 − 1/p)·max t.
-    pub(super) fn pipelined(&self, stages: f64) -> f64 {
+    /// passes through the stages that are still empty: Σt/p + (1 − 1/p)·max t, and no less than Σt/c with at most c =
+    /// `in_flight` steps at a time.
+    pub(super) fn pipelined(&self, stages: f64, in_flight: f64) -> f64 {
         let longest = if self.full_steps > 0.0 {
             self.full.seconds.max(self.rest.seconds).0
         } else {
             self.rest.seconds.0
         };
-        self.sequential() / stages + (1.0 - 1.0 / stages) * longest
+        (self.sequential() / stages + (1.0 - 1.0 / stages) * longest).max(self.sequential() / in_flight)
     }
 }
 
