@@ -44,7 +44,13 @@ fn decode(bencher: Bencher<'_, '_>, name: &str) {
 fn mixed(bencher: Bencher<'_, '_>, name: &str) {
     let (timer, mut scratch) = (timer(name), vec![]);
     let rows = [DecodeRows { rows: 32.0, context: 2048.0 }];
-    let chunk = [PrefillChunk { requests: 1.0, new_tokens: 1024.0, past_tokens: 512.0, last: false }];
+    let chunk = [PrefillChunk {
+        requests: 1.0,
+        new_tokens: 1024.0,
+        past_tokens: 512.0,
+        ending: 0.0,
+        mean_with: None,
+    }];
     bencher.bench_local(|| {
         let step = Step { prefill: divan::black_box(&chunk), decode: divan::black_box(&rows) };
         timer.time(&step, &mut scratch)

@@ -15,7 +15,7 @@ mod vision;
 
 pub use attention::pairs;
 pub use lower::Parts;
-pub use operator::{Collective, Operator, Shape, Traffic};
+pub use operator::{Collective, Expanded, Operator, Shape, Traffic};
 pub use plan::{Overrides, Plan};
 pub use routing::{Load, Router, Routing, RoutingTable, TILE_ROWS, mix};
 pub use vision::lower_image;
@@ -29,8 +29,19 @@ pub struct PrefillChunk {
     pub new_tokens: f64,
     /// Tokens of the request already in the KV cache.
     pub past_tokens: f64,
-    /// This chunk ends the prompt: a first token is sampled.
-    pub last: bool,
+    /// How many of the requests end their prompt in this step: for each a first token is sampled.
+    pub ending: f64,
+    /// Tokens in this step, where requests, their tokens and past are the mean over several steps that are not
+    /// equally full: products run over these, attention over the mean. None where they are those of this very step.
+    pub mean_with: Option<f64>,
+}
+
+impl PrefillChunk {
+    /// Tokens that pass through the layers.
+    #[must_use]
+    pub fn tokens(&self) -> f64 {
+        self.mean_with.unwrap_or(self.requests * self.new_tokens)
+    }
 }
 
 /// Some requests in decode with the same context.
@@ -55,7 +66,7 @@ impl Step<'_> {
     /// Tokens that pass through the layers: new prompt tokens and decode rows.
     #[must_use]
     pub fn tokens(&self) -> f64 {
-        self.prefill.iter().map(|c| c.requests * c.new_tokens).sum::<f64>() + self.decode_rows()
+        self.prefill.iter().map(PrefillChunk::tokens).sum::<f64>() + self.decode_rows()
     }
 
     /// Decode rows.
@@ -67,6 +78,6 @@ impl Step<'_> {
     /// Rows for which a token is sampled.
     #[must_use]
     pub fn sampled(&self) -> f64 {
-        self.prefill.iter().filter(|c| c.last).map(|c| c.requests).sum::<f64>() + self.decode_rows()
+        self.prefill.iter().map(|c| c.ending).sum::<f64>() + self.decode_rows()
     }
 }

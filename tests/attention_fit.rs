@@ -51,6 +51,7 @@ fn prefill(requests: f64, new_tokens: f64, heads: f64, kv_heads: f64) -> Prefill
         window: None,
         kv_bytes: 2.0,
         math: DataType::Bf16,
+        averaged: false,
     }
 }
 

@@ -69,7 +69,8 @@ fn the_clock_is_the_step_timer() {
                         requests: 1.0,
                         new_tokens: f64::from(tokens),
                         past_tokens: f64::from(past),
-                        last: true,
+                        ending: 1.0,
+                        mean_with: None,
                     };
                     let step = Step { prefill: &[chunk], decode: &decode };
                     let exact = timer.time(&step, &mut vec![]).seconds.0;

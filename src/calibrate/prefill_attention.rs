@@ -32,6 +32,7 @@ pub fn classes(table: &Table, hardware: &Hardware) -> Result<Classes<PrefillAtte
             window: row.window,
             kv_bytes: row.kv_bytes,
             math: row.math,
+            averaged: false,
         };
         let key = row.key(table, row.variant());
         let seconds = record.seconds()?;

@@ -56,7 +56,7 @@ impl OperatorClass {
                 Self::PrefillAttention
             }
             Shape::DecodeAttention { .. } => Self::DecodeAttention,
-            Shape::LatentPrefill { .. } => Self::LatentPrefill,
+            Shape::LatentPrefill(_) => Self::LatentPrefill,
             Shape::LatentDecode { .. } => Self::LatentDecode,
             Shape::Recurrent { .. } => Self::Recurrent,
             Shape::Elementwise => Self::Elementwise,

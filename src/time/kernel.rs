@@ -140,18 +140,26 @@ impl Device {
         let mut flops = operator.flops.0;
         let mut waits = 0.0;
         match operator.shape {
-            Shape::SparsePrefill { heads } => flops *= self.hardware.padded_heads(heads) / heads.max(1.0),
+            Shape::SparsePrefill { heads, .. } => flops *= self.hardware.padded_heads(heads) / heads.max(1.0),
             Shape::Recurrent { chunks, .. } => waits = 1e-6 * self.coefficients.chunk_us * chunks,
             Shape::DecodeAttention { rows, context, kv_heads, window, .. } => {
-                bytes /= self.occupancy(rows, context.min(window), kv_heads);
+                bytes += self.idle(operator, rows, context.min(window), kv_heads);
             }
-            Shape::LatentDecode { rows, context, .. } => bytes /= self.occupancy(rows, context, 1.0),
+            Shape::LatentDecode { rows, context, .. } => bytes += self.idle(operator, rows, context, 1.0),
             _ => {}
         }
         let [mut fixed, compute, memory, mut total] =
             form.seconds(flops, self.peak(operator.math), bytes, self.hardware.bandwidth);
         fixed += waits;
         total += waits;
+        if let Shape::SparsePrefill { window, window_flops, window_bytes, .. } = operator.shape {
+            let fitted = self.tuned.expanded(&window, operator.math, &self.hardware);
+            let peak = self.peak(operator.math);
+            let window = fitted.unwrap_or_else(|| {
+                form.seconds(window_flops.0, peak, window_bytes.0, self.hardware.bandwidth)[3]
+            });
+            total = total.max(window);
+        }
         if operator.shape == Shape::Elementwise && operator.launches > 1.0 {
             // several small kernels, each with its own latency
             total += fixed * (operator.launches - 1.0);
@@ -175,6 +183,14 @@ impl Device {
         let [_, compute, memory, _] =
             form.seconds(operator.flops.0, self.peak(operator.math), bytes, self.hardware.bandwidth);
         (compute.max(memory), if compute > memory { Bound::Compute } else { Bound::Memory })
+    }
+
+    /// Bytes that could be read beside a decode attention's cache in the time that it takes: Q/u − Q of Q bytes of
+    /// c positions, where its blocks fill a share u of the multiprocessors. Queries, outputs and the one position
+    /// that is written do not wait for them.
+    fn idle(&self, operator: &Operator, rows: f64, positions: f64, kv_heads: f64) -> f64 {
+        let read = operator.traffic.kv.0 * positions / (positions + 1.0);
+        read / self.occupancy(rows, positions, kv_heads) - read
     }
 
     /// Share of the multiprocessors that a decode-attention kernel keeps busy: one block per row, KV

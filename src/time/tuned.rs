@@ -12,7 +12,7 @@ use super::forms::prefill_attention::{PrefillAttention, PrefillAttentionForm};
 use super::forms::{Form, Grid};
 use super::line::Bound;
 use crate::spec::{DataType, EngineKind};
-use crate::work::{Collective, Operator, Shape};
+use crate::work::{Collective, Expanded, Operator, Shape};
 
 /// Whose tables stand in for an engine's, best first. Kernels of llama.cpp on GPUs are its own and in no table; on a CPU
 /// the calibration measures their like.
@@ -309,6 +309,7 @@ impl Tuned {
                 head_dim,
                 window,
                 cache,
+                averaged,
             } => {
                 let window = window.is_finite().then_some(window);
                 let input = PrefillAttention {
@@ -321,6 +322,7 @@ impl Tuned {
                     window,
                     kv_bytes: cache.bytes(),
                     math: operator.math,
+                    averaged,
                 };
                 let fit = nearest(&self.prefill, head_dim, window.is_some(), cache)?;
                 PrefillAttentionForm::seconds(&fit.c, &input, hardware)
@@ -352,22 +354,7 @@ impl Tuned {
                 let input = LatentDecode { rows, context, heads, rank, rope, kv_bytes, math, warm: false };
                 LatentDecodeForm::seconds(c, &input, hardware)
             }
-            Shape::LatentPrefill { requests, new_tokens, past_tokens, heads, head_dim, cache } => {
-                let c = self.latent_prefill.get(cache_index(cache)?)?.as_ref()?;
-                // the kernel reads expanded keys and values in 16 bit
-                let input = PrefillAttention {
-                    requests,
-                    new_tokens,
-                    past_tokens,
-                    heads,
-                    kv_heads: heads,
-                    head_dim,
-                    window: None,
-                    kv_bytes: 2.0,
-                    math: operator.math,
-                };
-                PrefillAttentionForm::seconds(c, &input, hardware)
-            }
+            Shape::LatentPrefill(expanded) => self.expanded(&expanded, operator.math, hardware)?,
             Shape::Collective { kind, ranks } => {
                 return self
                     .exchange(kind, ranks, operator.traffic.link.0, hardware)
@@ -376,6 +363,25 @@ impl Tuned {
             _ => return None,
         };
         Some((seconds, bound(operator, hardware, seconds)))
+    }
+
+    /// Seconds of prefill over an expanded latent, where a fit covers it: the kernel reads keys and values in 16 bit.
+    #[must_use]
+    pub fn expanded(&self, x: &Expanded, math: DataType, hardware: &Hardware) -> Option<f64> {
+        let c = self.latent_prefill.get(cache_index(x.cache)?)?.as_ref()?;
+        let input = PrefillAttention {
+            requests: x.requests,
+            new_tokens: x.new_tokens,
+            past_tokens: x.past_tokens,
+            heads: x.heads,
+            kv_heads: x.heads,
+            head_dim: x.head_dim,
+            window: None,
+            kv_bytes: 2.0,
+            math,
+            averaged: x.averaged,
+        };
+        Some(PrefillAttentionForm::seconds(c, &input, hardware))
     }
 
     /// Tables time the quantisation of activations as the engine's host starts it, some of them outside a

@@ -1,6 +1,6 @@
 //! The attention core: scores, softmax and weighted sum, grouped-query and latent.
 
-use super::operator::{Operator, Shape, Traffic};
+use super::operator::{Expanded, Operator, Shape, Traffic};
 use super::plan::{GroupPlan, LinearPlan, Plan};
 use super::{DecodeRows, PrefillChunk, Step};
 use crate::spec::model::{Indexer, Mixer};
@@ -164,6 +164,7 @@ impl Core {
                     head_dim: dims / 2.0,
                     window: limit.unwrap_or(f64::INFINITY),
                     cache: plan.kv_format,
+                    averaged: chunk.mean_with.is_some(),
                 },
                 // scores and weighted sum: 2·h·(d_k + d_v) per query–key pair
                 flops: Flops(
@@ -254,7 +255,6 @@ impl Latent {
     }
 
     fn prefill(&self, plan: &Plan, chunk: &PrefillChunk, out: &mut Vec<Operator>) {
-        let dims = self.nope + self.rope + self.value;
         let keep = self.indexer.map(|i| f64::from(i.top_k));
         let queries = chunk.requests * chunk.new_tokens;
         index(
@@ -264,22 +264,32 @@ impl Latent {
             queries,
             out,
         );
-        let context = chunk.requests * (chunk.past_tokens + chunk.new_tokens);
-        if keep.is_some_and(|keep| chunk.past_tokens + chunk.new_tokens > keep) {
-            out.push(self.sparse_prefill(plan, chunk, keep));
-            return;
+        out.push(match keep.filter(|keep| chunk.past_tokens + chunk.new_tokens > *keep) {
+            Some(keep) => self.sparse_prefill(plan, chunk, keep),
+            None => self.expanded_prefill(plan, chunk),
+        });
+    }
+
+    fn expanded(&self, plan: &Plan, chunk: &PrefillChunk) -> Expanded {
+        Expanded {
+            requests: chunk.requests,
+            new_tokens: chunk.new_tokens,
+            past_tokens: chunk.past_tokens,
+            heads: self.heads,
+            head_dim: (self.nope + self.rope + self.value) / 2.0,
+            cache: plan.kv_format,
+            averaged: chunk.mean_with.is_some(),
         }
-        out.push(Operator {
-            shape: Shape::LatentPrefill {
-                requests: chunk.requests,
-                new_tokens: chunk.new_tokens,
-                past_tokens: chunk.past_tokens,
-                heads: self.heads,
-                head_dim: dims / 2.0,
-                cache: plan.kv_format,
-            },
+    }
+
+    fn expanded_prefill(&self, plan: &Plan, chunk: &PrefillChunk) -> Operator {
+        let dims = self.nope + self.rope + self.value;
+        let queries = chunk.requests * chunk.new_tokens;
+        let context = chunk.requests * (chunk.past_tokens + chunk.new_tokens);
+        Operator {
+            shape: Shape::LatentPrefill(self.expanded(plan, chunk)),
             flops: Flops(
-                2.0 * self.heads * dims * chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, keep),
+                2.0 * self.heads * dims * chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, None),
             ),
             traffic: Traffic {
                 kv: Bytes((context + queries) * (self.rank + self.rope) * plan.kv_bytes),
@@ -287,19 +297,33 @@ impl Latent {
                 ..Traffic::default()
             },
             ..Operator::elementwise("prefill_attention", plan.activation, 0.0, 1.0)
-        });
+        }
     }
 
     /// Beyond the positions that the indexer picks, engines multiply picked entries of the latent cache itself
     /// (2·h·((r + d_r) + r) a pair; each query gathers its own); up to there they expand as without an indexer.
     /// The up-projection of keys and values then stands for the absorbed ones, which have as many operations.
     /// Source: `forward_extend` of SGLang's NSA backend and vLLM's `flashmla_sparse` (both Apache-2.0).
-    fn sparse_prefill(&self, plan: &Plan, chunk: &PrefillChunk, keep: Option<f64>) -> Operator {
+    fn sparse_prefill(&self, plan: &Plan, chunk: &PrefillChunk, keep: f64) -> Operator {
         let latent = self.rank + self.rope;
-        let seen = chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, keep);
+        let seen = chunk.requests * pairs(chunk.new_tokens, chunk.past_tokens, Some(keep));
         let queries = chunk.requests * chunk.new_tokens;
+        // as many pairs a query in neighbours; what is new beyond those that are picked counts as further requests
+        let new = chunk.new_tokens.min(keep);
+        let neighbours = PrefillChunk {
+            requests: queries / new,
+            new_tokens: new,
+            past_tokens: (seen / queries - (new + 1.0) / 2.0).max(0.0),
+            ..*chunk
+        };
+        let window = self.expanded_prefill(plan, &neighbours);
         Operator {
-            shape: Shape::SparsePrefill { heads: self.heads },
+            shape: Shape::SparsePrefill {
+                heads: self.heads,
+                window: self.expanded(plan, &neighbours),
+                window_flops: window.flops,
+                window_bytes: window.traffic.memory(),
+            },
             flops: Flops(2.0 * self.heads * (latent + self.rank) * seen),
             traffic: Traffic {
                 // what is picked more than once comes out of the last-level cache
@@ -396,6 +420,7 @@ impl Compressed {
                     head_dim: self.dim,
                     window: self.window,
                     cache: plan.kv_format,
+                    averaged: chunk.mean_with.is_some(),
                 },
                 flops: Flops(4.0 * self.heads * self.dim * attended),
                 traffic: Traffic {

@@ -19,6 +19,25 @@ pub enum Collective {
     SendReceive,
 }
 
+/// Causal attention over a latent that is expanded to keys and values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expanded {
+    /// Requests.
+    pub requests: f64,
+    /// New tokens of each.
+    pub new_tokens: f64,
+    /// Past tokens of each.
+    pub past_tokens: f64,
+    /// Query heads on this rank.
+    pub heads: f64,
+    /// Width of an expanded head (mean of key and value width).
+    pub head_dim: f64,
+    /// Format of the cache.
+    pub cache: DataType,
+    /// The mean over kernels of several steps.
+    pub averaged: bool,
+}
+
 /// The shape of an operator: what a kernel-time model needs beside FLOPs and bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shape {
@@ -70,6 +89,8 @@ pub enum Shape {
         window: f64,
         /// Format of the cache.
         cache: DataType,
+        /// The mean over kernels of several steps.
+        averaged: bool,
     },
     /// One query token a row over its context.
     DecodeAttention {
@@ -89,24 +110,18 @@ pub enum Shape {
         cache: DataType,
     },
     /// Prefill over an expanded latent.
-    LatentPrefill {
-        /// Requests.
-        requests: f64,
-        /// New tokens of each.
-        new_tokens: f64,
-        /// Past tokens of each.
-        past_tokens: f64,
-        /// Query heads on this rank.
-        heads: f64,
-        /// Width of an expanded head (mean of key and value width).
-        head_dim: f64,
-        /// Format of the cache.
-        cache: DataType,
-    },
+    LatentPrefill(Expanded),
     /// Prefill over the positions of a latent cache that an indexer picked, projections absorbed.
     SparsePrefill {
         /// Query heads on this rank, which a kernel pads to its tile of heads.
         heads: f64,
+        /// A kernel that expands the latent and sees as many positions as are picked: no kernel gathers entries
+        /// faster than this one reads neighbours.
+        window: Expanded,
+        /// Its operations.
+        window_flops: Flops,
+        /// Its bytes.
+        window_bytes: Bytes,
     },
     /// Decode over the latent itself.
     LatentDecode {

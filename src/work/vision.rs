@@ -35,6 +35,7 @@ pub fn lower_image(vision: &Vision, images: f64, width: u32, height: u32, math: 
                 head_dim: d / f64::from(vision.heads.max(1)),
                 window: f64::INFINITY,
                 cache: math,
+                averaged: false,
             },
             flops: Flops(4.0 * d * patches * patches * images),
             traffic: Traffic { activations: Bytes(4.0 * tokens * d * math.bytes()), ..Traffic::default() },

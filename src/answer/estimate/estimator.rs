@@ -239,8 +239,7 @@ impl Estimator {
         scratch: &mut Vec<Operator>,
     ) -> Latency {
         let overhead = 1e-3 * self.timer.terms().request_ms;
-        let prefill =
-            self.prefill_time(&self.chunks(workload), scratch).pipelined(self.pipeline, self.in_flight);
+        let prefill = self.prefill_time(&self.packing(workload), scratch).seconds;
         let decode = self.decode_seconds(workload, waves, scratch);
         let n = workload.output_len;
         let queue = (waves - 1.0) * n.saturating_sub(1) as f64 * decode;

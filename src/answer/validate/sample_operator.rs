@@ -12,7 +12,7 @@ use crate::time::forms::latent_module::{LatentDecodeModule, LatentPrefillModule}
 use crate::time::forms::prefill_attention::PrefillAttention;
 use crate::time::forms::quantise::Quantise;
 use crate::units::{Bytes, Flops};
-use crate::work::{Collective, Operator, Shape, Traffic, pairs};
+use crate::work::{Collective, Expanded, Operator, Shape, Traffic, pairs};
 
 /// An input of a form that a step would lower to one operator.
 pub(super) trait AsOperator {
@@ -99,11 +99,20 @@ impl AsOperator for DecodeAttention {
 
 impl AsOperator for PrefillAttention {
     fn operator(&self, key: &ClassKey) -> Option<Operator> {
-        let Self { requests, new_tokens, past_tokens, heads, kv_heads, head_dim, kv_bytes, .. } = *self;
+        let Self { requests, new_tokens, past_tokens, heads, kv_heads, head_dim, kv_bytes, averaged, .. } =
+            *self;
         let window = self.window.unwrap_or(f64::INFINITY);
         let cache = cache(kv_bytes);
         let shape = if key.variant.is_empty() && heads == kv_heads {
-            Shape::LatentPrefill { requests, new_tokens, past_tokens, heads, head_dim, cache }
+            Shape::LatentPrefill(Expanded {
+                requests,
+                new_tokens,
+                past_tokens,
+                heads,
+                head_dim,
+                cache,
+                averaged,
+            })
         } else {
             Shape::PrefillAttention {
                 requests,
@@ -114,6 +123,7 @@ impl AsOperator for PrefillAttention {
                 head_dim,
                 window,
                 cache,
+                averaged,
             }
         };
         let seen = (past_tokens + new_tokens).min(window);

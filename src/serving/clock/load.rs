@@ -35,7 +35,8 @@ impl Chunk {
         // a share of a pipeline's step has fewer requests, or less of the only one
         let (requests, new_tokens) =
             if requests * share >= 1.0 { (requests * share, mean) } else { (1.0, tokens * share) };
-        Some(PrefillChunk { requests, new_tokens, past_tokens: past, last })
+        let ending = if last { requests } else { 0.0 };
+        Some(PrefillChunk { requests, new_tokens, past_tokens: past, ending, mean_with: None })
     }
 }
 
@@ -62,7 +63,8 @@ impl RankLoad {
 
 /// The chunks that there are, first.
 pub(super) fn compact([ending, partial]: [Option<PrefillChunk>; 2]) -> ([PrefillChunk; 2], usize) {
-    let none = PrefillChunk { requests: 0.0, new_tokens: 0.0, past_tokens: 0.0, last: false };
+    let none =
+        PrefillChunk { requests: 0.0, new_tokens: 0.0, past_tokens: 0.0, ending: 0.0, mean_with: None };
     match (ending, partial) {
         (Some(a), Some(b)) => ([a, b], 2),
         (Some(a), None) | (None, Some(a)) => ([a, none], 1),

@@ -89,8 +89,13 @@ impl StepClock {
         let Some((list, count, rows, mean, decoding)) = busiest else { return 0.0 };
         let average = (sum / ranks.len() as f64).ceil();
         let Self { timer, mixed_tokens, experts, head, scratch, .. } = self;
-        let prompt =
-            |tokens: f64| PrefillChunk { requests: 1.0, new_tokens: tokens, past_tokens: 0.0, last: false };
+        let prompt = |tokens: f64| PrefillChunk {
+            requests: 1.0,
+            new_tokens: tokens,
+            past_tokens: 0.0,
+            ending: 0.0,
+            mean_with: None,
+        };
         let (tokens, a) = {
             let of = &mut |n: f64| {
                 timer.device_part(&Step { prefill: &[prompt(n)], decode: &[] }, TOKENS, scratch)

@@ -53,6 +53,7 @@ impl LatentDims {
             window: None,
             kv_bytes: 2.0,
             math,
+            averaged: false,
         }
     }
 }

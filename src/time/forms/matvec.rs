@@ -22,7 +22,7 @@ use super::Coefficient;
 use crate::spec::DataType;
 use crate::time::Hardware;
 use crate::time::line::Bound;
-use crate::work::{Operator, Shape};
+use crate::work::{Expanded, Operator, Shape};
 
 /// Most rows that mat-vec kernels take (`MMVQ_MAX_BATCH_SIZE` in ggml-cuda, 8 in Metal and Vulkan too).
 const MOST_ROWS: f64 = 8.0;
@@ -188,7 +188,7 @@ pub fn seconds(
         Shape::DecodeAttention { .. } | Shape::LatentDecode { .. } => {
             decode(if setting.flash { at::FLASH_DECODE } else { at::PLAIN_DECODE })
         }
-        Shape::PrefillAttention { head_dim, .. } | Shape::LatentPrefill { head_dim, .. } => {
+        Shape::PrefillAttention { head_dim, .. } | Shape::LatentPrefill(Expanded { head_dim, .. }) => {
             if setting.flash {
                 flops / (c[at::FLASH_PREFILL] * rates.matrix)
             } else {

@@ -30,6 +30,8 @@ pub struct PrefillAttention {
     pub kv_bytes: f64,
     /// Format in which it multiplies.
     pub math: DataType,
+    /// The mean over the kernels of several steps, whose requests differ.
+    pub averaged: bool,
 }
 
 /// t = t₀ + [(F/(e_c·P)·w^g)^p + (Q/(e_b·B·(1 + (l − 1)·hit)))^p + (c_p·4·128·d·1024·(l/1024)^a·S/(e_c·P))^p]^(1/p).
@@ -37,7 +39,8 @@ pub struct PrefillAttention {
 /// F = 4·n·128·d·(k̄ + β/2) operations: n tiles of 128 queries, k̄ the keys that a query sees on average
 /// (t padded to tiles, and w_f of those that a window hides), β a block of wasted keys on the diagonal.
 /// n = b·(h·⌈t/128⌉)^(1−q)·max(k, h·t/128)^q, q = 1 when a kernel packs the query heads of a KV head into one
-/// tile, q = 0 when it does not. Tiles run in waves on S multiprocessors, w = ⌈n/S⌉·S/n. The last term is the
+/// tile, q = 0 when it does not. Tiles run in waves on S multiprocessors, w = ⌈n/S⌉·S/n; in the mean over steps with
+/// some tiles more or less, a kernel loses half of its last wave: w = max(1, n/S + ½)·S/n. The last term is the
 /// longest tile with l keys, a < 1 where a kernel splits long contexts. g ≤ 1 keeps F·w^g from falling as
 /// tiles are added. What fits into the last-level cache is found there, just written by the projections. Source: KERNELS section 5 (pre3) and EQUATIONS section 3 (wave+cp), extended by the past,
 /// packing and splitting.
@@ -78,7 +81,8 @@ impl Form for PrefillAttentionForm {
         let packed = (x.heads * new / TILE).max(x.kv_heads);
         let tiles = x.requests * apart * power(packed / apart, packing);
         let flops = 4.0 * tiles * TILE * x.head_dim * seen;
-        let waves = (tiles / units).ceil() * units / tiles;
+        let waves = if x.averaged { (tiles / units + 0.5).max(1.0) } else { (tiles / units).ceil() };
+        let waves = waves * units / tiles;
         let keys = x.window.map_or(new + past, |w| (new + past).min(w + TILE));
         let tile = longest * 4.0 * TILE * x.head_dim * 1024.0 * power(keys / 1024.0, growth) * units / peak;
         let queries = 4.0 * x.requests * new * x.heads * x.head_dim;

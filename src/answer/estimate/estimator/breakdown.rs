@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 
 use super::super::{Breakdown, Utilization};
 use super::Estimator;
-use super::prefill::Chunks;
+use super::prefill::Packing;
 use crate::answer::energy::Phase;
 use crate::answer::interval::Share;
 use crate::spec::Workload;
-use crate::time::{Bound, Line, StepTime};
+use crate::time::{Bound, Line};
 use crate::units::Seconds;
-use crate::work::{DecodeRows, Operator, Step};
+use crate::work::{DecodeRows, Operator, PrefillChunk, Step};
 
 impl Estimator {
     /// Shares of prefill and of decode that kernels take, by class and what their coefficients rest on; what is
     /// left is the engine's own time.
     pub(in super::super) fn shares(&self, workload: &Workload, waves: f64) -> [Vec<Share>; 2] {
-        let share = |steps: &[(Step<'_>, f64)]| {
+        let share = |steps: &[(f64, Step<'_>)]| {
             let (mut kernels, mut total) = (BTreeMap::new(), 0.0);
-            for (step, times) in steps.iter().filter(|(_, times)| *times > 0.0) {
+            for (times, step) in steps {
                 total += times * self.timer.time(step, &mut vec![]).seconds.0;
                 for (key, seconds) in self.timer.kernel_seconds(step) {
                     *kernels.entry(key).or_insert(0.0) += times * seconds;
@@ -33,18 +33,16 @@ impl Estimator {
                 })
                 .collect()
         };
-        let Chunks { full_steps, full, rest } = self.chunks(workload);
+        let packing = self.packing(workload);
         let rows = [self.mean_rows(workload, waves)];
-        let prefill = |chunk| Step { prefill: chunk, decode: &[] };
-        [
-            share(&[(prefill(&[full]), full_steps), (prefill(&[rest]), 1.0)]),
-            share(&[(Step { prefill: &[], decode: &rows }, 1.0)]),
-        ]
+        let prefill: Vec<(f64, Step<'_>)> =
+            packing.steps().map(|(times, chunk)| (times, prefill_step(chunk))).collect();
+        [share(&prefill), share(&[(1.0, Step { prefill: &[], decode: &rows })])]
     }
 
     /// Lines of the whole prefill and of one decode step at the mean context.
     pub(in super::super) fn breakdown(&self, workload: &Workload, waves: f64) -> Breakdown {
-        let prefill = self.prefill_lines(&self.chunks(workload));
+        let prefill = self.prefill_lines(&self.packing(workload));
         let decode = if workload.output_len > 1 {
             let mut lines =
                 self.timer.lines(&Step { prefill: &[], decode: &[self.mean_rows(workload, waves)] });
@@ -71,11 +69,8 @@ impl Estimator {
         let of = |step: &Step<'_>, times: f64| -> Vec<(f64, Operator, Line)> {
             self.timer.kernels(step).into_iter().map(|(operator, line)| (times, operator, line)).collect()
         };
-        let Chunks { full_steps, full, rest } = self.chunks(workload);
-        let mut prefill = of(&Step { prefill: &[rest], decode: &[] }, 1.0);
-        if full_steps > 0.0 {
-            prefill.extend(of(&Step { prefill: &[full], decode: &[] }, full_steps));
-        }
+        let packing = self.packing(workload);
+        let prefill = packing.steps().flat_map(|(times, chunk)| of(&prefill_step(chunk), times)).collect();
         let rows = [self.mean_rows(workload, waves)];
         let decode = match workload.output_len {
             0 | 1 => vec![],
@@ -85,20 +80,19 @@ impl Estimator {
     }
 
     /// Lines of all prefill steps, scaled to the time that their pipeline takes.
-    fn prefill_lines(&self, chunks: &Chunks) -> Vec<Line> {
-        let of = |chunk| self.timer.lines(&Step { prefill: &[chunk], decode: &[] });
-        let time = self.prefill_time(chunks, &mut vec![]);
-        let mut lines = of(chunks.rest);
-        if chunks.full_steps > 0.0 {
-            for full in of(chunks.full) {
-                let full = full.repeated(chunks.full_steps);
-                match lines.iter_mut().find(|l| l.label == full.label) {
-                    Some(same) => same.merge(&full),
-                    None => lines.push(full),
+    fn prefill_lines(&self, packing: &Packing) -> Vec<Line> {
+        let time = self.prefill_time(packing, &mut vec![]);
+        let mut lines: Vec<Line> = vec![];
+        for (times, chunk) in packing.steps() {
+            for line in self.timer.lines(&prefill_step(chunk)) {
+                let line = line.repeated(times);
+                match lines.iter_mut().find(|l| l.label == line.label) {
+                    Some(same) => same.merge(&line),
+                    None => lines.push(line),
                 }
             }
         }
-        let overlap = time.pipelined(self.pipeline, self.in_flight) / time.sequential();
+        let overlap = time.seconds / time.sequential.seconds.0;
         for line in &mut lines {
             line.seconds = line.seconds * overlap;
         }
@@ -114,13 +108,12 @@ impl Estimator {
     /// seconds, and tokens of all requests. A pipeline works on as many micro-batches as it has stages.
     pub(in crate::answer) fn phases(&self, workload: &Workload, waves: f64) -> [Phase; 2] {
         let mut scratch = vec![];
-        let time = self.prefill_time(&self.chunks(workload), &mut scratch);
+        let time = self.prefill_time(&self.packing(workload), &mut scratch);
         let (stages, bandwidth) = (self.pipeline, self.timer.device().bandwidth());
-        let all = |of: fn(&StepTime) -> f64| time.full_steps * of(&time.full) + of(&time.rest);
-        let seconds = time.pipelined(stages, self.in_flight);
+        let (all, seconds) = (time.sequential, time.seconds);
         let prefill = Phase {
-            compute: all(|t| t.compute_seconds.0) / seconds / stages,
-            memory: all(|t| t.memory_bytes.0) / (seconds * bandwidth) / stages,
+            compute: all.compute_seconds.0 / seconds / stages,
+            memory: all.memory_bytes.0 / (seconds * bandwidth) / stages,
             seconds,
             tokens: self.batch_of(workload) * (workload.input_len - workload.prefix_len) as f64,
         };
@@ -154,6 +147,10 @@ impl Estimator {
             decode_bottleneck: bottleneck(&breakdown.decode),
         }
     }
+}
+
+fn prefill_step(chunk: &PrefillChunk) -> Step<'_> {
+    Step { prefill: std::slice::from_ref(chunk), decode: &[] }
 }
 
 /// The bound that most of the time belongs to.

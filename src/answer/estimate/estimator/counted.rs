@@ -1,7 +1,6 @@
 //! A static batch as operators, for fits of kernel times to results.
 
 use super::Estimator;
-use super::prefill::Chunks;
 use crate::spec::Workload;
 use crate::work::{DecodeRows, Operator, Plan, Step};
 
@@ -33,24 +32,10 @@ impl Estimator {
             let t = self.timer.terms();
             1e-6 * (t.step_us + t.row_us * sampled)
         };
-        let Chunks { full_steps, full, rest } = self.chunks(workload);
-        // the longest step passes through the stages that are still empty; no more at a time than there may be
-        let fill = 1.0 - 1.0 / self.pipeline;
-        let (full_fill, rest_fill) = if full_steps > 0.0 { (fill, 0.0) } else { (0.0, fill) };
-        let share = rest.requests * rest.new_tokens / f64::from(self.token_budget);
-        let steps = full_steps + share;
-        let longest = if full_steps > 0.0 { 1.0 } else { share };
-        let overlapped = steps / self.pipeline + fill * longest;
-        let slower = (steps / self.in_flight / overlapped).max(1.0);
         let mut prefill = Counted::default();
-        for (chunk, times) in [
-            (full, slower * (full_steps / self.pipeline + full_fill)),
-            (rest, slower * (1.0 / self.pipeline + rest_fill)),
-        ] {
-            if times > 0.0 {
-                let step = Step { prefill: &[chunk], decode: &[] };
-                prefill.add(plan, &step, times, host(step.sampled()));
-            }
+        for (times, chunk) in self.packing(workload).pipelined(self.pipeline, self.in_flight) {
+            let step = Step { prefill: &[*chunk], decode: &[] };
+            prefill.add(plan, &step, times, host(step.sampled()));
         }
         let rows = self.decode_rows(workload, 1.0);
         let first = workload.input_len as f64 + 1.0;

@@ -5,49 +5,68 @@ use crate::spec::Workload;
 use crate::time::StepTime;
 use crate::work::{Operator, PrefillChunk, Step};
 
+/// Queries that attention kernels compute at once.
+const TILE: f64 = 128.0;
+
 /// The whole prefill of one data-parallel rank: steps filled to the token budget and the rest.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Chunks {
-    /// How many full steps.
-    pub(super) full_steps: f64,
-    pub(super) full: PrefillChunk,
-    pub(super) rest: PrefillChunk,
+pub(super) struct Packing {
+    /// What each kind of step does, and how many there are of it.
+    steps: [(f64, PrefillChunk); 3],
+    /// The step that passes through the stages of a pipeline which are still empty.
+    filling: PrefillChunk,
 }
 
-/// Seconds of the steps of a prefill.
+impl Packing {
+    /// The steps that there are, with how many of each.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (f64, &PrefillChunk)> {
+        self.steps.iter().filter(|(times, _)| *times > 0.0).map(|(times, chunk)| (*times, chunk))
+    }
+
+    /// Steps in a pipeline of p stages, each with how often its time counts, as if a step took as long as it has
+    /// tokens: every stage is busy 1/p of every step, and the longest step passes through the stages that are still
+    /// empty, Σt/p + (1 − 1/p)·max t; no more than `in_flight` steps run at a time.
+    pub(super) fn pipelined(
+        &self,
+        stages: f64,
+        in_flight: f64,
+    ) -> impl Iterator<Item = (f64, &PrefillChunk)> {
+        let fill = 1.0 - 1.0 / stages;
+        let tokens: f64 = self.steps().map(|(times, chunk)| times * chunk.tokens()).sum();
+        let overlapped = tokens / stages + fill * self.filling.tokens();
+        let slower = (tokens / in_flight / overlapped).max(1.0);
+        self.steps()
+            .map(move |(times, chunk)| (slower * times / stages, chunk))
+            .chain(std::iter::once((slower * fill, &self.filling)).filter(|(times, _)| *times > 0.0))
+    }
+}
+
+/// What the steps of a prefill add up to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PrefillTime {
-    pub(super) full: StepTime,
-    pub(super) rest: StepTime,
-    pub(super) full_steps: f64,
-}
-
-impl PrefillTime {
-    /// All steps one after another.
-    pub(super) fn sequential(&self) -> f64 {
-        self.full_steps * self.full.seconds.0 + self.rest.seconds.0
-    }
-
-    /// Steps in a pipeline of `stages`: each stage is busy 1/stages of every step, and the longest step
-    /// passes through the stages that are still empty: Σt/p + (1 − 1/p)·max t, and no less than Σt/c with at most c =
-    /// `in_flight` steps at a time.
-    pub(super) fn pipelined(&self, stages: f64, in_flight: f64) -> f64 {
-        let longest = if self.full_steps > 0.0 {
-            self.full.seconds.max(self.rest.seconds).0
-        } else {
-            self.rest.seconds.0
-        };
-        (self.sequential() / stages + (1.0 - 1.0 / stages) * longest).max(self.sequential() / in_flight)
-    }
+    /// One after another.
+    pub(super) sequential: StepTime,
+    /// Wall time in the pipeline: Σt/p + (1 − 1/p)·max t, and no less than Σt/c with at most c steps at a time.
+    pub(super) seconds: f64,
 }
 
 impl Estimator {
     /// Prompts of one rank packed into steps of the token budget B, as chunked prefill packs them.
     ///
-    /// n = ⌊R·t/B⌋ steps are full, the rest r = R·t − n·B fills one more. Prompts that are longer than
-    /// the budget continue on a past; all steps take the mean past that conserves query–key pairs:
-    /// p̄ = (R·(t·p + t²/2) − n·B²/2 − r²/2) / (R·t).
-    pub(super) fn chunks(&self, workload: &Workload) -> Chunks {
+    /// R requests of t tokens fill n = ⌈R·t/B⌉ − 1 steps, the rest r = R·t − n·B one more. Where the budget cuts, it
+    /// leaves a different end and beginning of a prompt in every step. Prompts within the budget (t ≤ B): products run
+    /// over B tokens or r, attention over the mean of the N = n + 1 steps, R/N whole prompts, each in the step where
+    /// it ends. Attention then grows with its work alone: (n + 1)·f(R/(n + 1)) ≥ n·f(R/n) for kernels that take no
+    /// more than twice as long for twice as much. Taking it in proportion to the tokens instead would move whole
+    /// tiles from full steps into the rest as prompts grow, where they hide behind the longest tile, and an hour of
+    /// more work would take less time.
+    ///
+    /// Longer prompts continue on a past; all steps take the mean past that conserves query–key pairs:
+    /// p̄ = (R·(t·p + t²/2) − n·B²/2 − r²/2) / (R·t), and R of them end a prompt.
+    ///
+    /// A pipeline is filled by a step of min(R·t, B) tokens in prompts that fill whole tiles, so that it takes no less
+    /// time as prompts grow.
+    pub(super) fn packing(&self, workload: &Workload) -> Packing {
         let requests = (self.batch_of(workload) / self.data_parallel).ceil().max(1.0);
         let new = (workload.input_len - workload.prefix_len) as f64;
         let past = workload.prefix_len as f64;
@@ -56,31 +75,58 @@ impl Estimator {
         // the last step is never empty, so that it samples
         let full_steps = ((total - 1.0) / budget).floor();
         let rest = total - full_steps * budget;
-        let chunk = |requests, new_tokens, past_tokens, last| PrefillChunk {
-            requests,
-            new_tokens,
-            past_tokens,
-            last,
-        };
+        let whole =
+            PrefillChunk { requests, new_tokens: new, past_tokens: past, ending: requests, mean_with: None };
         if new <= budget {
-            return Chunks {
-                full_steps,
-                full: chunk(budget / new, new, past, true),
-                rest: chunk(rest / new, new, past, true),
+            let (tokens, tiled) = (total.min(budget), (new / TILE).ceil() * TILE);
+            let filling = PrefillChunk {
+                requests: tokens / tiled,
+                new_tokens: tiled,
+                past_tokens: past,
+                ending: 1.0,
+                mean_with: Some(tokens),
             };
+            if full_steps <= 0.0 {
+                return Packing { steps: [(1.0, whole), (0.0, whole), (0.0, whole)], filling };
+            }
+            let mean = requests / (full_steps + 1.0);
+            let with =
+                |tokens| PrefillChunk { requests: mean, ending: mean, mean_with: Some(tokens), ..whole };
+            let steps = [(1.0, with(rest)), (full_steps, with(budget)), (0.0, whole)];
+            return Packing { steps, filling };
         }
         let pairs = requests * (new * past + new * new / 2.0);
         let mean_past = (pairs - full_steps * budget * budget / 2.0 - rest * rest / 2.0) / total;
-        Chunks {
-            full_steps,
-            full: chunk(1.0, budget, mean_past, false),
-            rest: chunk(1.0, rest, mean_past, true),
+        let part = |tokens, ending| PrefillChunk {
+            requests: 1.0,
+            new_tokens: tokens,
+            past_tokens: mean_past,
+            ending,
+            mean_with: Some(tokens),
+        };
+        let (ending, open) = (part(budget, 1.0), part(budget, 0.0));
+        let ends = requests - 1.0;
+        Packing {
+            steps: [(1.0, part(rest, 1.0)), (ends, ending), (full_steps - ends, open)],
+            filling: ending,
         }
     }
 
-    pub(super) fn prefill_time(&self, chunks: &Chunks, scratch: &mut Vec<Operator>) -> PrefillTime {
-        let mut time = |chunk| self.timer.time(&Step { prefill: &[chunk], decode: &[] }, scratch);
-        let full = if chunks.full_steps > 0.0 { time(chunks.full) } else { StepTime::default() };
-        PrefillTime { full, rest: time(chunks.rest), full_steps: chunks.full_steps }
+    pub(super) fn prefill_time(&self, packing: &Packing, scratch: &mut Vec<Operator>) -> PrefillTime {
+        let mut sequential = StepTime::default();
+        for (times, chunk) in packing.steps() {
+            let time = self.timer.time(&Step { prefill: &[*chunk], decode: &[] }, scratch);
+            sequential.seconds.0 += times * time.seconds.0;
+            sequential.compute_seconds.0 += times * time.compute_seconds.0;
+            sequential.memory_bytes.0 += times * time.memory_bytes.0;
+        }
+        let mut seconds = sequential.seconds.0;
+        if self.pipeline > 1.0 {
+            let step = Step { prefill: &[packing.filling], decode: &[] };
+            let longest = self.timer.time(&step, scratch).seconds.0;
+            let overlapped = seconds / self.pipeline + (1.0 - 1.0 / self.pipeline) * longest;
+            seconds = overlapped.max(seconds / self.in_flight);
+        }
+        PrefillTime { sequential, seconds }
     }
 }
