@@ -57,9 +57,8 @@ impl Estimator {
     /// leaves a different end and beginning of a prompt in every step. Prompts within the budget (t ≤ B): products run
     /// over B tokens or r, attention over the mean of the N = n + 1 steps, R/N whole prompts, each in the step where
     /// it ends. Attention then grows with its work alone: (n + 1)·f(R/(n + 1)) ≥ n·f(R/n) for kernels that take no
-    /// more than twice as long for twice as much. Taking it in proportion to the tokens instead would move whole
-    /// tiles from full steps into the rest as prompts grow, where they hide behind the longest tile, and an hour of
-    /// more work would take less time.
+    /// more than twice as long for twice as much. In proportion to the tokens instead, tiles would move from full
+    /// steps into the rest as prompts grow, and hide there behind the longest tile: more work in less time.
     ///
     /// Longer prompts continue on a past; all steps take the mean past that conserves query–key pairs:
     /// p̄ = (R·(t·p + t²/2) − n·B²/2 − r²/2) / (R·t), and R of them end a prompt.
