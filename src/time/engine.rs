@@ -205,7 +205,7 @@ impl EngineTerms {
     /// Host seconds of a step: t_step + t_row·rows + (t_rank + t_rank_row·rows)·log₂(ranks) + t_ctx·cached tokens.
     #[must_use]
     pub fn host_seconds(&self, rows: f64, tensor_ranks: f64, cached_tokens: f64) -> f64 {
-        let doublings = tensor_ranks.max(1.0).log2();
+        let doublings = if tensor_ranks > 1.0 { tensor_ranks.log2() } else { 0.0 };
         let us = self.step_us + self.row_us * rows + (self.rank_us + self.rank_row_us * rows) * doublings;
         1e-6 * us + 1e-9 * self.context_ns * cached_tokens
     }

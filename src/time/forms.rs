@@ -13,7 +13,7 @@ pub mod power;
 pub mod prefill_attention;
 pub mod quantise;
 
-pub use grid::{Axes, Grid};
+pub use grid::{Axes, Cell, Grid};
 
 use super::Hardware;
 use power::power;
@@ -72,6 +72,12 @@ pub trait Form {
 /// Two times that overlap: (a^p + b^p)^(1/p), at least the larger.
 #[must_use]
 pub fn blend(a: f64, b: f64, p: f64) -> f64 {
+    blended(a, b, p, 1.0 / p)
+}
+
+/// The same with 1/p worked out.
+#[inline]
+fn blended(a: f64, b: f64, p: f64, inverse: f64) -> f64 {
     let (large, small) = if a > b { (a, b) } else { (b, a) };
-    if small > 0.0 { large * power(1.0 + power(small / large, p), 1.0 / p) } else { large }
+    if small > 0.0 { large * power(1.0 + power(small / large, p), inverse) } else { large }
 }

@@ -48,6 +48,12 @@ impl Device {
         Self { tuned, ..self }
     }
 
+    /// The same, quicker about the products among some operators.
+    #[must_use]
+    pub(super) fn ready_for(self, operators: &[Operator]) -> Self {
+        Self { tuned: self.tuned.ready_for(operators, &self.hardware), ..self }
+    }
+
     /// The same with llama.cpp's own kernels, which win over everything else.
     #[must_use]
     pub fn ggml(self, ggml: Ggml) -> Self {

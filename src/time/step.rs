@@ -10,7 +10,7 @@ use super::line::{Bound, Line, Source};
 use crate::spec::ModelSpec;
 use crate::spec::model::Mixer;
 use crate::units::{Bytes, Flops, Seconds};
-use crate::work::{Operator, Parts, Plan, Step};
+use crate::work::{DecodeRows, Operator, Parts, Plan, PrefillChunk, Step};
 
 /// A plan on a device under an engine. Clones share plan and device.
 #[derive(Debug, Clone)]
@@ -91,7 +91,12 @@ impl StepTimer {
         layers: Layers,
         tensor_ranks: f64,
     ) -> Self {
-        let (plan, device) = (Arc::new(plan), Arc::new(device));
+        let prompt =
+            PrefillChunk { requests: 1.0, new_tokens: 1.0, past_tokens: 0.0, ending: 1.0, mean_with: None };
+        let mut operators = vec![];
+        let decode = [DecodeRows { rows: 1.0, context: 1.0 }];
+        plan.lower(&Step { prefill: &[prompt], decode: &decode }, &mut operators);
+        let (plan, device) = (Arc::new(plan), Arc::new(device.ready_for(&operators)));
         Self {
             plan,
             device,

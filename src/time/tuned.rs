@@ -6,10 +6,10 @@ use super::calibration::{Calibration, Fitted, SLOWER};
 use super::forms::collective::{Message, ThreeRegimes, for_ranks};
 use super::forms::decode_attention::{DecodeAttention, DecodeAttentionForm};
 use super::forms::experts::{Configuration, ExpertLayer, GroupedGemm, listed};
-use super::forms::gemm::{Gemm, SoftGemm};
+use super::forms::gemm::{Gemm, SoftGemm, Widths};
 use super::forms::latent::{LatentDecode, LatentDecodeForm};
 use super::forms::prefill_attention::{PrefillAttention, PrefillAttentionForm};
-use super::forms::{Form, Grid};
+use super::forms::{Cell, Form, Grid};
 use super::line::Bound;
 use crate::spec::{DataType, EngineKind};
 use crate::work::{Collective, Expanded, Operator, Shape};
@@ -58,6 +58,17 @@ struct Product {
     list: Option<EngineKind>,
 }
 
+/// A product of two widths that runs with any number of rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Layer {
+    n: f64,
+    k: f64,
+    /// Position among the products.
+    product: usize,
+    widths: Widths,
+    cell: Option<Cell>,
+}
+
 /// Coefficients of an attention kernel.
 #[derive(Debug, Clone, PartialEq)]
 struct Attention {
@@ -79,6 +90,8 @@ struct Exchange {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tuned {
     products: Vec<Product>,
+    /// Products of a plan, ready for any number of rows.
+    layers: Vec<Layer>,
     decode: Vec<Attention>,
     prefill: Vec<Attention>,
     latent_decode: [Option<Vec<f64>>; 2],
@@ -210,6 +223,11 @@ fn cache_index(cache: DataType) -> Option<usize> {
 /// The kernel for a head size: the same window and cache if there are such, then the nearest head size.
 fn nearest(list: &[Attention], head_dim: f64, window: bool, cache: DataType) -> Option<&Attention> {
     let eight_bit = cache_index(cache)? == 1;
+    let same =
+        |a: &&Attention| a.eight_bit_cache == eight_bit && a.window == window && a.head_dim == head_dim;
+    if let Some(own) = list.iter().find(same) {
+        return Some(own);
+    }
     list.iter().filter(|a| a.eight_bit_cache == eight_bit).min_by(|a, b| {
         let far = |x: &Attention| (x.window != window, (x.head_dim / head_dim).ln().abs());
         let ((aw, ad), (bw, bd)) = (far(a), far(b));
@@ -263,6 +281,7 @@ impl Tuned {
         }
         Self {
             products: matrix_products(&calibration.gemm, engine),
+            layers: vec![],
             experts: products(&calibration.experts, engine, expert_names),
             decode: attention(&calibration.decode_attention, engine),
             prefill: attention(&calibration.prefill_attention, engine),
@@ -393,12 +412,44 @@ impl Tuned {
         hardware: &Hardware,
         kernel: f64,
     ) -> Option<f64> {
-        let found =
-            self.products.iter().find(|p| p.weights == operator.weights && p.math == operator.math)?;
-        let input = Gemm { m, n, k, weights: operator.weights, math: operator.math };
-        let factor = found.grid.as_ref().map_or(1.0, |g| g.factor(input.point()));
+        let product =
+            self.products.iter().position(|p| p.weights == operator.weights && p.math == operator.math)?;
+        let built;
+        let layer = match self.layers.iter().find(|l| l.n == n && l.k == k && l.product == product) {
+            Some(ready) => ready,
+            None => {
+                built = self.layer(product, [n, k], hardware)?;
+                &built
+            }
+        };
+        let found = &self.products[product];
+        let factor = match (&found.grid, &layer.cell) {
+            (Some(grid), Some(cell)) => cell.factor(grid, m),
+            _ => 1.0,
+        };
         let outside = (found.quantising - kernel).max(0.0);
-        Some((SoftGemm::seconds(&found.c, &input, hardware) - outside) * factor)
+        Some((layer.widths.seconds(m) - outside) * factor)
+    }
+
+    fn layer(&self, product: usize, [n, k]: [f64; 2], hardware: &Hardware) -> Option<Layer> {
+        let Product { weights, math, ref c, ref grid, .. } = self.products[product];
+        let widths = Widths::new(c, &Gemm { m: 1.0, n, k, weights, math }, hardware)?;
+        Some(Layer { n, k, product, widths, cell: grid.as_ref().map(|g| g.cell(n, k)) })
+    }
+
+    /// The same with what does not depend on the rows worked out for the products among some operators.
+    #[must_use]
+    pub(super) fn ready_for(mut self, operators: &[Operator], hardware: &Hardware) -> Self {
+        for operator in operators {
+            let Shape::Gemm { n, k, .. } = operator.shape else { continue };
+            let of = |p: &Product| p.weights == operator.weights && p.math == operator.math;
+            let Some(product) = self.products.iter().position(of) else { continue };
+            if !self.layers.iter().any(|l| l.n == n && l.k == k && l.product == product) {
+                let layer = self.layer(product, [n, k], hardware);
+                self.layers.extend(layer);
+            }
+        }
+        self
     }
 
     fn exchange(&self, kind: Collective, ranks: u32, bytes: f64, hardware: &Hardware) -> Option<f64> {

@@ -14,7 +14,7 @@ use crate::time::forms::matvec::Setting;
 use crate::time::ggml::{Ggml, Spread};
 use crate::time::{Coefficients, Device, EngineTerms, Hardware, Layers, StepTimer, Trust, Tuned};
 use crate::units::Bytes;
-use crate::work::{DecodeRows, Operator, Plan, Shape, Step, Traffic};
+use crate::work::{DecodeRows, Operator, Parts, Plan, Shape, Step, Traffic};
 
 pub use counted::Counted;
 
@@ -269,9 +269,17 @@ impl Estimator {
         let rows = self.decode_rows(workload, waves);
         let first = workload.input_len as f64 + 1.0;
         let last = (workload.input_len + workload.output_len) as f64 - 1.0;
+        // all but the core takes as long at every context
+        let [kernels, launches] = self.timer.device_part(
+            &Step { prefill: &[], decode: &[DecodeRows { rows, context: 1.0 }] },
+            Parts { core: false, ..Parts::ALL },
+            scratch,
+        );
         let mut at = |context: f64| {
             let decode = [DecodeRows { rows, context: context.max(1.0) }];
-            self.timer.time(&Step { prefill: &[], decode: &decode }, scratch).seconds.0
+            let step = Step { prefill: &[], decode: &decode };
+            let [core, started] = self.timer.device_part(&step, Parts { core: true, ..Parts::NONE }, scratch);
+            self.timer.wall(&step, [kernels + core, launches + started])
         };
         if last <= first {
             return at(first);

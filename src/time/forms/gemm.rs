@@ -1,7 +1,7 @@
 //! Dense matrix products.
 
-use super::power::power;
-use super::{Coefficient, Form, Hardware, blend};
+use super::power::{ceil, power};
+use super::{Coefficient, Form, Hardware, blended};
 use crate::spec::DataType;
 
 /// A product of M × K activations by K × N weights.
@@ -31,16 +31,6 @@ impl Gemm {
 /// has: (128/r + 128/c − 1.5)/2.
 const TILES: [(f64, f64, f64); 4] =
     [(128.0, 256.0, 0.0), (128.0, 128.0, 0.25), (128.0, 64.0, 0.75), (64.0, 64.0, 1.25)];
-
-/// Outputs computed when tiles run in whole waves on all multiprocessors, with the tile that wastes least.
-fn whole_waves(x: &Gemm, tile_loss: f64, multiprocessors: f64) -> f64 {
-    let units = multiprocessors.max(1.0);
-    let outputs = |(rows, columns, loss): (f64, f64, f64)| {
-        let tiles = (x.m / rows).ceil() * (x.n / columns).ceil();
-        (tiles / units).ceil() * units * rows * columns * (1.0 + tile_loss * loss)
-    };
-    TILES.into_iter().map(outputs).fold(f64::INFINITY, f64::min)
-}
 
 /// t = t₀ + [(2MNK·w^g/(e_c·P))^p + ((M·K·a + N·K·w_b + 2MN)/(e_b·B))^p]^(1/p) + 3MK/(c_q·B).
 ///
@@ -74,13 +64,80 @@ impl Form for SoftGemm {
     ];
 
     fn seconds(c: &[f64], x: &Gemm, hardware: &Hardware) -> f64 {
-        let &[compute, memory, latency_us, p, quantise, wave, tile_loss] = c else { return f64::NAN };
-        let flops = 2.0 * x.m * x.n * x.k;
-        let bytes = x.m * x.k * x.math.bytes() + x.n * x.k * x.weights.bytes() + 2.0 * x.m * x.n;
-        let whole = whole_waves(x, tile_loss, hardware.multiprocessors) / (x.m * x.n);
-        let flops = flops * power(whole, wave);
-        latency_us * 1e-6
-            + blend(flops / (compute * hardware.peak(x.math)), bytes / (memory * hardware.bandwidth), p)
-            + 3.0 * x.m * x.k / (quantise * hardware.bandwidth)
+        Widths::new(c, x, hardware).map_or(f64::NAN, |widths| widths.seconds(x.m))
+    }
+}
+
+/// [`SoftGemm`] of products that differ in M alone, with all worked out that does not depend on it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Widths {
+    n: f64,
+    k: f64,
+    /// t₀ in seconds.
+    latency: f64,
+    /// e_c·P.
+    rate: f64,
+    /// e_b·B.
+    bandwidth: f64,
+    /// c_q·B.
+    quantise: f64,
+    /// N·K·w_b.
+    weight_bytes: f64,
+    /// a.
+    activation_bytes: f64,
+    wave: f64,
+    /// p and 1/p.
+    blend: [f64; 2],
+    units: f64,
+    /// ⌈N/c⌉ and 1 + c_t·l of each tile.
+    tiles: [(f64, f64); 4],
+}
+
+impl Widths {
+    /// Those of a product; none where coefficients are missing.
+    #[must_use]
+    pub fn new(c: &[f64], x: &Gemm, hardware: &Hardware) -> Option<Self> {
+        let &[compute, memory, latency_us, p, quantise, wave, tile_loss] = c else { return None };
+        Some(Self {
+            n: x.n,
+            k: x.k,
+            latency: latency_us * 1e-6,
+            rate: compute * hardware.peak(x.math),
+            bandwidth: memory * hardware.bandwidth,
+            quantise: quantise * hardware.bandwidth,
+            weight_bytes: x.n * x.k * x.weights.bytes(),
+            activation_bytes: x.math.bytes(),
+            wave,
+            blend: [p, 1.0 / p],
+            units: hardware.multiprocessors.max(1.0),
+            tiles: TILES.map(|(_, columns, loss)| (ceil(x.n / columns), 1.0 + tile_loss * loss)),
+        })
+    }
+
+    /// Seconds of M rows.
+    #[must_use]
+    #[inline]
+    pub fn seconds(&self, m: f64) -> f64 {
+        let Self { n, k, .. } = *self;
+        let flops = 2.0 * m * n * k;
+        let bytes = m * k * self.activation_bytes + self.weight_bytes + 2.0 * m * n;
+        let flops = flops * power(self.whole_waves(m) / (m * n), self.wave);
+        let [p, inverse] = self.blend;
+        self.latency
+            + blended(flops / self.rate, bytes / self.bandwidth, p, inverse)
+            + 3.0 * m * k / self.quantise
+    }
+
+    /// Outputs computed when tiles run in whole waves on all multiprocessors, with the tile that wastes least.
+    #[inline]
+    fn whole_waves(&self, m: f64) -> f64 {
+        let [(high, ..), .., (low, ..)] = TILES;
+        let (few, many) = (ceil(m / high), ceil(m / low));
+        let mut least = f64::INFINITY;
+        for ((rows, columns, _), (across, loss)) in TILES.iter().zip(&self.tiles) {
+            let tiles = if *rows < high { many } else { few } * across;
+            least = least.min(ceil(tiles / self.units) * self.units * rows * columns * loss);
+        }
+        least
     }
 }

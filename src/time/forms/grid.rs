@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::power::{ln, power};
+use super::power::{exp, ln};
 
 /// Factors on a grid over the logarithms of three sizes, multilinear between nodes and constant
 /// beyond the edges. Source: KERNELS section 3 (soft roofline × grid).
@@ -70,12 +70,7 @@ impl Axes {
         let mut cell = [0; 3];
         let mut part = [0.0; 3];
         for axis in 0..3 {
-            let last = self.nodes[axis] - 1;
-            let at = (ln(point[axis] / self.low[axis]) / self.step(axis)).clamp(0.0, last as f64);
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped just above
-            let node = (at.floor() as usize).min(last - 1);
-            cell[axis] = node;
-            part[axis] = at - node as f64;
+            (cell[axis], part[axis]) = place(point[axis], self.low[axis], self.step(axis), self.nodes[axis]);
         }
         std::array::from_fn(|corner| {
             let upper: [usize; 3] = std::array::from_fn(|axis| corner >> axis & 1);
@@ -97,14 +92,66 @@ impl Grid {
 
     /// The factor at a point: geometric interpolation between the nodes.
     #[must_use]
-    pub fn factor(&self, point: [f64; 3]) -> f64 {
-        let log: f64 = self
-            .axes
-            .weights(point)
-            .iter()
-            .map(|(index, weight)| weight * f64::from(self.log_per_mille.get(*index).copied().unwrap_or(0)))
-            .sum();
-        power(std::f64::consts::E, log * 1e-3)
+    pub fn factor(&self, [x, y, z]: [f64; 3]) -> f64 {
+        self.cell(y, z).factor(self, x)
+    }
+
+    /// Where sizes lie on the second and third axis.
+    #[must_use]
+    pub fn cell(&self, y: f64, z: f64) -> Cell {
+        let axes = &self.axes;
+        let [(j, second), (k, third)] = [(1, y), (2, z)]
+            .map(|(axis, size)| place(size, axes.low[axis], axes.step(axis), axes.nodes[axis]));
+        Cell {
+            low: axes.low[0],
+            step: axes.step(0),
+            corners: std::array::from_fn(|corner| axes.index([0, j + (corner & 1), k + (corner >> 1)])),
+            parts: [[1.0 - second, second], [1.0 - third, third]],
+        }
+    }
+
+    #[inline]
+    fn log(&self, index: usize) -> f64 {
+        f64::from(self.log_per_mille.get(index).copied().unwrap_or(0))
+    }
+}
+
+/// The node below a size on an axis and the part of the way to the next.
+#[inline]
+fn place(size: f64, low: f64, step: f64, nodes: usize) -> (usize, f64) {
+    let last = nodes - 1;
+    let at = (ln(size / low) / step).clamp(0.0, last as f64);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped just above
+    let node = (at as usize).min(last - 1);
+    (node, at - node as f64)
+}
+
+/// A line through a grid along its first axis: what of an interpolation does not depend on the size there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cell {
+    low: f64,
+    step: f64,
+    /// Indices of the four nodes around the line where the first axis begins, second axis fastest.
+    corners: [usize; 4],
+    /// Weights of the lower and upper node of the second and the third axis.
+    parts: [[f64; 2]; 2],
+}
+
+impl Cell {
+    /// The factor of the grid at a size of the first axis.
+    #[must_use]
+    #[inline]
+    pub fn factor(&self, grid: &Grid, x: f64) -> f64 {
+        let (node, part) = place(x, self.low, self.step, grid.axes.nodes[0]);
+        let plane = grid.axes.nodes[1] * grid.axes.nodes[2];
+        let mut log = 0.0;
+        for corner in 0..4 {
+            let index = self.corners[corner] + node * plane;
+            let [second, third] = [self.parts[0][corner & 1], self.parts[1][corner >> 1]];
+            log += (1.0 - part) * second * third * grid.log(index);
+            log += part * second * third * grid.log(index + plane);
+        }
+        exp(log * 1e-3)
     }
 }
 
@@ -124,6 +171,17 @@ mod tests {
         assert!((grid.factor([10.0, 100.0, 10f64.powf(2.5)]) - 0.35f64.exp()).abs() < 1e-12);
         assert!((grid.factor([1.0, 1.0, 1e9]) - 1.0).abs() < 1e-12);
         assert!((axes.at(0, 2) - 100.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_line_is_part_of_its_grid() {
+        let axes = Axes { nodes: [5, 4, 3], low: [1.0, 2.0, 3.0], high: [1e4, 1e5, 1e3] };
+        let grid = Grid::new(axes, (0..axes.size()).map(|i| (i as f64 * 2.3).sin()));
+        for point in [[0.5, 1.0, 2.0], [17.0, 300.0, 40.0], [1e4, 1e5, 1e3], [3e4, 99.0, 4e3]] {
+            let around = axes.weights(point);
+            let log: f64 = around.iter().map(|(i, w)| w * f64::from(grid.log_per_mille[*i])).sum();
+            assert!((grid.factor(point).ln() - log * 1e-3).abs() < 1e-12);
+        }
     }
 
     #[test]

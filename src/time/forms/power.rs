@@ -24,6 +24,23 @@ pub fn power(x: f64, p: f64) -> f64 {
     if x < f64::MIN_POSITIVE { 0.0 } else { exp2(p * log2(x)) }
 }
 
+/// e^x for |x| below 690. Relative error below 1e-12.
+#[must_use]
+#[inline]
+pub fn exp(x: f64) -> f64 {
+    const LOG2_E: f64 = log2(std::f64::consts::E);
+    exp2(x * LOG2_E)
+}
+
+/// The least whole number that is not below x, for 0 ≤ x < 2⁵¹: without a call where the processor that the binary is
+/// built for has no instruction for it.
+#[must_use]
+#[inline]
+pub fn ceil(x: f64) -> f64 {
+    let nearest = (x + ROUNDING) - ROUNDING;
+    if nearest < x { nearest + 1.0 } else { nearest }
+}
+
 /// Natural logarithm of a positive, normal number; absolute error below 1e-13 for |ln x| < 100.
 #[must_use]
 #[inline]
@@ -35,7 +52,7 @@ pub fn ln(x: f64) -> f64 {
 /// ln(1 + r)/ln 2 of the rest r = m/c − 1, |r| ≤ 1/256, by its series.
 #[must_use]
 #[inline]
-pub fn log2(x: f64) -> f64 {
+pub const fn log2(x: f64) -> f64 {
     let bits = x.to_bits();
     #[allow(clippy::cast_possible_wrap)] // eleven bits
     let exponent = ((bits >> 52) as i64 - 1023) as f64;
@@ -110,6 +127,12 @@ mod tests {
                 assert!((power(x, p) / x.powf(p) - 1.0).abs() < 1e-12, "{x} {p}");
             }
         }
+        for i in 0..100_000 {
+            let x = f64::from(i) * 0.37;
+            assert_eq!(ceil(x), x.ceil());
+            assert_eq!(exp(-x * 1e-3), power(std::f64::consts::E, -x * 1e-3));
+        }
+        assert_eq!([ceil(7.0), ceil(1e15 + 0.5), ceil(1e-300)], [7.0, 1e15 + 1.0, 1.0]);
         assert_eq!(power(0.0, 2.0), 0.0);
         assert!((power(1.0, 3.3) - 1.0).abs() < 1e-14 && (power(2.0, 3.0) - 8.0).abs() < 1e-13);
     }
