@@ -145,7 +145,9 @@ impl<'a> Run<'a> {
     /// - before: 16-bit and fp32 logits, sorted values and int64 indices, and what the sort itself needs,
     ///   2 + 4 + 4 + 8 + 20 bytes; but FlashInfer's 14 from 0.9 to 0.11 where it is installed, which is
     ///   taken for granted on data-centre devices (the official image has it);
-    /// - before 0.8: fp32 logits only, the dummy requests being greedy;
+    /// - before 0.8 (V0) the same sort, whose dummy requests ask for top-k and top-p
+    ///   (`GPUModelRunnerBase.profile_run`: 1.26 GiB on one and on two ranks of Llama-3-8B, 1.42 for
+    ///   Qwen2.5-7B); with chunked prefill fp32 logits only (0.22 GiB of Llama-3.1-8B with 2048 tokens);
     /// - the second model runner up to 0.28: the 16-bit logits only.
     fn sampler(&self) -> f64 {
         let rows = f64::from(self.settings.max_num_seqs);
@@ -154,7 +156,7 @@ impl<'a> Run<'a> {
         let flashinfer =
             (Version(0, 9)..Version(0, 12)).contains(&self.version) && self.accelerator.memory().gib() > 36.0;
         let logits = match self.version {
-            v if v < Version(0, 8) => 4.0,
+            v if v < Version(0, 8) && self.settings.chunked_prefill => 4.0,
             v if self.second_runner && v < Version(0, 29) => self.element,
             v if v < Version(0, 17) && !flashinfer => self.element + 4.0 + 4.0 + 8.0 + SORT_TEMPORARIES,
             _ => self.element + 4.0 + 4.0 + 4.0,
