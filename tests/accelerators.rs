@@ -30,13 +30,13 @@ fn everything() -> Vec<(String, Accelerator)> {
 #[test]
 fn every_file_parses_and_carries_its_name() {
     let all = everything();
-    assert_eq!(all.len(), 102);
+    assert_eq!(all.len(), 145);
     for (stem, accelerator) in &all {
         assert_eq!(stem, &accelerator.id);
         assert_eq!(&find(stem).unwrap(), accelerator, "embedded {stem} differs from its file");
         assert_eq!(&find(&accelerator.name).unwrap(), accelerator, "{stem} by its name");
     }
-    assert_eq!(catalog::accelerators(&Directories::default()).unwrap().len(), 102);
+    assert_eq!(catalog::accelerators(&Directories::default()).unwrap().len(), 145);
 }
 
 #[test]
@@ -65,7 +65,11 @@ fn every_alias_finds_its_entry_or_says_that_it_is_ambiguous() {
     }
     let names: Vec<&str> = ambiguous.keys().map(String::as_str).collect();
     let expected = [
+        "4060-ti",
+        "5060-ti",
         "pro-6000",
+        "rtx-4060-ti",
+        "rtx-5060-ti",
         "rtx-6000-pro",
         "rtx-pro-6000",
         "rtx-pro-6000-blackwell",
@@ -179,7 +183,7 @@ fn paths_and_directories_of_the_user_win() {
     let directories = Directories::default().with_hardware([directory.path().to_owned()]);
     assert_eq!(bandwidth(catalog::accelerator("h100", &directories).unwrap()), 4e12);
     assert_eq!(bandwidth(find("h100").unwrap()), 3.35e12);
-    assert_eq!(catalog::accelerators(&directories).unwrap().len(), 102);
+    assert_eq!(catalog::accelerators(&directories).unwrap().len(), 145);
 
     std::fs::write(&path, faster.replacen("value = 4000.0", "value = -1.0", 1)).unwrap();
     let message = catalog::accelerator("h100", &directories).unwrap_err().to_string();

@@ -27,7 +27,7 @@ fn text(arguments: &[&str]) -> String {
 #[test]
 fn gpus_list_and_show() {
     let list = json(&["gpus", "list", "--json"]);
-    assert_eq!(list.as_array().unwrap().len(), 102);
+    assert_eq!(list.as_array().unwrap().len(), 145);
     let h100 = json(&["gpus", "show", "H100", "--json"]);
     assert_eq!(h100["schema_version"], 1);
     assert_eq!(h100["id"], "h100-sxm");

@@ -174,7 +174,7 @@ fn close(a: f64, b: f64) -> bool {
 #[test]
 fn the_catalog_is_there() {
     assert!(MODELS.len() >= 90, "{} models", MODELS.len());
-    assert_eq!(ACCELERATORS.len(), 102);
+    assert_eq!(ACCELERATORS.len(), 145);
 }
 
 /// A thousand cases of each property, or as many as `PROPTEST_CASES` says.
