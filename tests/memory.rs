@@ -175,6 +175,29 @@ fn more_room_holds_more() {
     }
 }
 
+/// Qwen3.6-35B-A3B with 8-bit KV cache on vLLM 0.24 (club-3090, issue 652): 6.01 GiB hold 4.35 requests of 131,072
+/// tokens, which is two recurrent states a request and layer group.
+#[test]
+fn cached_prefixes_keep_a_second_recurrent_state() {
+    let none = Directories::default();
+    let model = catalog::model("qwen3.6-35b-a3b", &none).unwrap();
+    let gpu = catalog::accelerator("rtx-5090", &none).unwrap();
+    let per_gib = |engine: &str, prefix_caching: Option<bool>| {
+        let mut deployment = Deployment::single(engine.parse().unwrap());
+        deployment.quantization = Some("int4".parse().unwrap());
+        deployment.kv_cache_data_type = Some("fp8".parse().unwrap());
+        deployment.max_model_len = Some(131_072);
+        deployment.scheduling.prefix_caching = prefix_caching;
+        let report = memory(&model, &gpu, &deployment).unwrap();
+        report.max_concurrency / report.kv_cache_bytes_per_gpu.gib()
+    };
+    let cached = per_gib("vllm@0.24", Some(true));
+    assert!((cached * 6.01 / 4.35 - 1.0).abs() < 0.005, "{cached}");
+    assert!((per_gib("vllm@0.28", None) / cached - 1.0).abs() < 0.005);
+    let plain = per_gib("vllm@0.24", None);
+    assert!(plain > 1.03 * cached && (per_gib("vllm@0.28", Some(false)) / plain - 1.0).abs() < 0.005);
+}
+
 #[test]
 fn what_does_not_fit_says_what_would() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/memory/configs/qwen2.5-72b.json");

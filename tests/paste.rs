@@ -34,8 +34,8 @@ fn a_start_that_went_well() {
     assert_eq!(log.model_name().as_deref(), Some("Qwen/Qwen2.5-72B-Instruct"));
     assert_eq!(
         log.arguments()[2..].join(" "),
-        "--max-num-seqs 1024 --max-num-batched-tokens 8192 --tensor-parallel-size 2 --max-model-len 8192 --dtype bfloat16 \
-         --gpu-memory-utilization 0.95"
+        "--max-num-seqs 1024 --max-num-batched-tokens 8192 --tensor-parallel-size 2 --max-model-len 8192 \
+         --enable-prefix-caching false --dtype bfloat16 --gpu-memory-utilization 0.95"
     );
     assert_eq!(log.attention_backend.as_deref(), Some("FLASH_ATTN"));
     let all = [

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::args::{Choice, positive, positive_u32, share};
 use crate::answer::Kernels;
 use crate::spec::catalog::{self, Directories};
-use crate::spec::deployment::EngineKind;
+use crate::spec::deployment::{EngineKind, SchedulingFlags};
 use crate::spec::{Accelerator, Deployment, Engine, ModelSpec, Parallelism, SpecError};
 
 /// Settings of the engine, and which calibration is in force.
@@ -36,10 +36,10 @@ pub(super) struct SettingsArgs {
     /// Use the defaults of the architecture family.
     #[arg(long, help_heading = "Deployment")]
     no_calibration: bool,
-    /// Accepted for vLLM's sake; a static batch is answered the same with and without.
+    /// vLLM's; it decides what versions before 0.8 profile.
     #[arg(long, hide = true, num_args = 0..=1, value_parser = PossibleValuesParser::new(["true", "false"]))]
     enable_chunked_prefill: Option<Option<String>>,
-    /// Accepted for vLLM's sake; say how much is cached with --prefix-len.
+    /// vLLM's; it decides how many recurrent states are kept. Say how much is cached with --prefix-len.
     #[arg(long, hide = true, num_args = 0..=1, value_parser = PossibleValuesParser::new(["true", "false"]))]
     enable_prefix_caching: Option<Option<String>>,
 }
@@ -75,6 +75,11 @@ impl SettingsArgs {
             block_size: self.block_size,
             gpu_memory_utilization: self.gpu_memory_utilization,
             enforce_eager: self.enforce_eager,
+            scheduling: SchedulingFlags {
+                prefix_caching: switch(self.enable_prefix_caching.as_ref()),
+                chunked_prefill: switch(self.enable_chunked_prefill.as_ref()),
+                ..SchedulingFlags::default()
+            },
             ..Deployment::single(engine)
         }
     }
@@ -90,6 +95,11 @@ impl SettingsArgs {
             None => Kernels::in_force(accelerator, directories),
         }
     }
+}
+
+/// A switch with an optional value; `None` where it was not given.
+fn switch(given: Option<&Option<String>>) -> Option<bool> {
+    given.map(|value| value.as_deref() != Some("false"))
 }
 
 /// The engine that a flag means. A GGUF file is llama.cpp's unless another engine is asked for.

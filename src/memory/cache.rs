@@ -48,8 +48,11 @@ impl Layout {
         let mut kinds = kinds(model, deployment, formats, settings, stage, &mut notes);
         let paged = deployment.engine.kind == EngineKind::Vllm;
         let exact = (!paged).then(|| kinds.clone());
-        let state_mode =
-            if paged { align(&mut kinds, model, version, settings, &mut notes) } else { StateMode::Single };
+        let state_mode = if paged {
+            align(&mut kinds, model, deployment, settings, &mut notes)
+        } else {
+            StateMode::Single
+        };
         let bytes_per_token = kinds
             .iter()
             .filter(|k| k.growth == Growth::Full)

@@ -238,6 +238,10 @@ pub struct SchedulingFlags {
     pub batch_wait: Option<(u32, f64)>,
     /// TensorRT-LLM's `attention_dp_config.timeout_iters`, with `enable_balance`.
     pub rank_wait: Option<u32>,
+    /// Prefixes are cached. It decides how many recurrent states vLLM keeps.
+    pub prefix_caching: Option<bool>,
+    /// Prompts may be cut over several steps. It decides what vLLM before 0.8 profiles.
+    pub chunked_prefill: Option<bool>,
 }
 
 impl Deployment {

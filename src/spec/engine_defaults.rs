@@ -122,7 +122,7 @@ impl EngineDefaults {
 }
 
 /// vLLM's API server. The token budget before V1 (0.8) is the longest prompt unless that is above
-/// 32,768, where chunked prefill came on by itself.
+/// 32,768, where chunked prefill came on by itself, or it was asked for.
 fn vllm(
     model: &ModelSpec,
     accelerator: &Accelerator,
@@ -135,8 +135,10 @@ fn vllm(
     let name = accelerator.name.to_ascii_lowercase();
     let excluded = (version >= Version(0, 9) && name.contains("a100"))
         || (version >= Version(0, 28) && name.contains("gb10"));
+    let chunked =
+        version >= Version(0, 8) || deployment.scheduling.chunked_prefill.unwrap_or(length > 32_768);
     let (seqs, tokens) = if version < Version(0, 8) {
-        (256, if length > 32_768 { 2048 } else { u32::try_from(length).unwrap_or(2048).max(2048) })
+        (256, if chunked { 2048 } else { u32::try_from(length).unwrap_or(2048).max(2048) })
     } else if version >= Version(0, 28) && memory >= LARGEST_DEVICE_BYTES {
         (1024, 16_384)
     } else if memory >= LARGE_DEVICE_BYTES && !excluded {
@@ -148,7 +150,7 @@ fn vllm(
         && accelerator.vendor == "NVIDIA"
         && (version >= Version(0, 29) || !uses_second_runner(model, version));
     EngineDefaults {
-        chunked_prefill: version >= Version(0, 8) || length > 32_768,
+        chunked_prefill: chunked,
         cuda_graphs: if inside { GraphBudget::Inside } else { GraphBudget::Outside },
         ..EngineDefaults::plain(share, seqs, tokens, 16, length)
     }

@@ -1,7 +1,7 @@
 //! Groups of layers that share a block table, and the pages that make them equal.
 
 use super::kinds::{Growth, Kind};
-use crate::spec::deployment::Version;
+use crate::spec::deployment::{Deployment, Version};
 use crate::spec::model::Mixer;
 use crate::spec::{EngineDefaults, ModelSpec};
 
@@ -28,7 +28,7 @@ pub(super) enum StateMode {
 pub(super) fn align(
     kinds: &mut [Kind],
     model: &ModelSpec,
-    version: Version,
+    deployment: &Deployment,
     settings: &EngineDefaults,
     notes: &mut Vec<String>,
 ) -> StateMode {
@@ -41,15 +41,15 @@ pub(super) fn align(
         return StateMode::Single;
     }
     // Generative hybrid models cache prefixes by default from 0.26 on; Mamba kernels keep a state for
-    // every block, the others one at a border.
-    let mode = if version < Version(0, 26) {
-        StateMode::Single
-    } else if kinds.len() > 1
-        && model.layers.iter().any(|g| matches!(g.mixer, Mixer::Mamba1 { .. } | Mixer::Mamba2 { .. }))
-    {
-        StateMode::EveryBlock
-    } else {
-        StateMode::Aligned
+    // every block (from 0.12 on, pull request 25752), the others one at a border (0.15, 30877).
+    let version = deployment.engine.version;
+    let cached = deployment.scheduling.prefix_caching.unwrap_or(version >= Version(0, 26));
+    let mamba = kinds.len() > 1
+        && model.layers.iter().any(|g| matches!(g.mixer, Mixer::Mamba1 { .. } | Mixer::Mamba2 { .. }));
+    let mode = match mamba {
+        true if cached && version >= Version(0, 12) => StateMode::EveryBlock,
+        false if cached && version >= Version(0, 15) => StateMode::Aligned,
+        _ => StateMode::Single,
     };
     if attention <= 0.0 {
         // One state a sequence, in blocks as long as the longest request.

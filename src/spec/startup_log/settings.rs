@@ -12,10 +12,11 @@ enum Kind {
     Degree,
     Format,
     Switch,
+    Choice,
 }
 
 /// Keys of vLLM's configuration and arguments, and of SGLang's.
-const KEYS: [(&str, &str, Kind); 29] = [
+const KEYS: [(&str, &str, Kind); 30] = [
     ("tensor_parallel_size", "--tensor-parallel-size", Kind::Degree),
     ("tp_size", "--tensor-parallel-size", Kind::Degree),
     ("pipeline_parallel_size", "--pipeline-parallel-size", Kind::Degree),
@@ -37,6 +38,7 @@ const KEYS: [(&str, &str, Kind); 29] = [
     ("mem_fraction_static", "--gpu-memory-utilization", Kind::Number),
     ("enforce_eager", "--enforce-eager", Kind::Switch),
     ("disable_cuda_graph", "--enforce-eager", Kind::Switch),
+    ("enable_prefix_caching", "--enable-prefix-caching", Kind::Choice),
     ("dtype", "--dtype", Kind::Format),
     ("quantization", "--quantization", Kind::Format),
     ("kv_cache_dtype", "--kv-cache-dtype", Kind::Format),
@@ -84,6 +86,9 @@ pub(super) fn read(line: &str, log: &mut StartupLog) {
     if line.contains("Cudagraph is disabled under eager mode") {
         log.set("--enforce-eager", None);
     }
+    if line.contains("Mamba cache mode is set to '") {
+        log.set("--enable-prefix-caching", Some("true".into()));
+    }
     if line.contains("GPU KV cache size: ") || line.contains("Available KV cache memory") {
         engine(log, EngineKind::Vllm);
     }
@@ -117,6 +122,11 @@ fn all(body: &str, log: &mut StartupLog) {
             (_, Kind::Switch) => {
                 if value == "True" {
                     log.set(flag, None);
+                }
+            }
+            (_, Kind::Choice) => {
+                if let "True" | "False" = value {
+                    log.set(flag, Some(value.to_ascii_lowercase()));
                 }
             }
             (_, Kind::Degree) => {
