@@ -91,7 +91,8 @@ const fn one() -> f64 {
 /// keys and values, g = heads / KV heads and B the memory bandwidth,
 /// t = max(scale·t₀, g·Q/(x·B)); x = `reread` where there are more than `split_rows_heads` rows × heads a
 /// rank, else `reread_split`, because fewer split the context and share what the L2 holds. A cache format
-/// that the device cannot multiply in is converted in software: t ≥ elements·g/(rate·multiprocessors).
+/// that the device cannot multiply in is converted in software: t ≥ elements·g/(rate·busy), busy the multiprocessors that
+/// have one of the rows × heads × splits blocks.
 /// Source: vLLM's `paged_attention_v1`/`_v2` and their choice in `PagedAttention.forward_decode` (0.2 to
 /// 0.7); the rates are fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -102,6 +103,8 @@ pub struct AttentionTerms {
     /// Rows × query heads of the accelerator up to which the kernel splits the context over blocks; twice the rule's where
     /// one accelerator is two devices with half the heads each.
     pub split_rows_heads: f64,
+    /// Positions of a split, where there are few rows × heads; 0 where a block takes the whole context.
+    pub split_positions: f64,
     /// Rereading and conversion happen with 8-bit caches and windows only.
     pub paged_only: bool,
     /// x above: share of the memory bandwidth that rereading reaches; above 1 when the L2 serves part of
@@ -122,6 +125,7 @@ impl Default for AttentionTerms {
         Self {
             scale: 1.0,
             split_rows_heads: SPLIT_ROWS_HEADS,
+            split_positions: 0.0,
             paged_only: false,
             reread: 0.0,
             reread_split: 0.0,
@@ -150,7 +154,10 @@ impl AttentionTerms {
         }
         let software = cache == DataType::Fp8 && hardware.peak(DataType::Fp8) <= 0.0;
         if software && self.software_fp8 > 0.0 && hardware.multiprocessors > 0.0 {
-            longest = longest.max(elements / (1e9 * self.software_fp8 * hardware.multiprocessors));
+            let few = self.split_positions > 0.0 && rows * heads <= self.split_rows_heads;
+            let splits = if few { (context.min(window) / self.split_positions).max(1.0) } else { 1.0 };
+            let busy = (rows * heads * splits).clamp(1.0, hardware.multiprocessors);
+            longest = longest.max(elements / (1e9 * self.software_fp8 * busy));
         }
         longest
     }
@@ -265,5 +272,31 @@ mod tests {
             terms.seconds(&operator, 1e-3, &hardware)
         };
         assert!((seconds(1024.0) - 1e-3).abs() < 1e-12 && seconds(512.0) > 2e-3);
+    }
+
+    #[test]
+    fn one_row_converts_on_as_many_multiprocessors_as_it_has_blocks() {
+        let gpu = catalog::accelerator("a100-sxm-40", &Directories::default()).unwrap();
+        let hardware = Hardware::of(&gpu);
+        let operator = Operator {
+            shape: Shape::DecodeAttention {
+                rows: 1.0,
+                context: 1024.0,
+                heads: 32.0,
+                kv_heads: 32.0,
+                head_dim: 128.0,
+                window: f64::INFINITY,
+                cache: DataType::Fp8,
+            },
+            ..Operator::elementwise("x", DataType::Fp16, 0.0, 1.0)
+        };
+        let seconds = |split_positions| {
+            let terms = AttentionTerms { split_positions, software_fp8: 2.0, ..AttentionTerms::default() };
+            terms.seconds(&operator, 1e-9, &hardware)
+        };
+        // 2 x 1024 x 32 x 128 elements at 2e9 a second on 32 multiprocessors, on 64 with two splits
+        let elements = 2.0 * 1024.0 * 32.0 * 128.0;
+        assert!((seconds(0.0) / (elements / 64e9) - 1.0).abs() < 1e-12);
+        assert!((seconds(512.0) / (elements / 128e9) - 1.0).abs() < 1e-12);
     }
 }

@@ -67,6 +67,7 @@ terms! {
     "host_slowdown" host_slowdown [0.0, 1e4], [0.2, 50.0], 5.0, Never;
     "attention.scale" attention.scale [0.01, 100.0], [0.25, 4.0], 1.0, Never;
     "attention.split_rows_heads" attention.split_rows_heads [1.0, 1e6], [64.0, 8192.0], 512.0, Never;
+    "attention.split_positions" attention.split_positions [0.0, 1e6], [16.0, 8192.0], 512.0, Never;
     "attention.reread" attention.reread [0.0, 1e3], [0.1, 50.0], 2.0, High;
     "attention.reread_split" attention.reread_split [0.0, 1e3], [0.1, 50.0], 2.0, High;
     "attention.software_fp8" attention.software_fp8 [0.0, 1e3], [0.05, 50.0], 2.0, High;
