@@ -4,7 +4,7 @@ use rayon::ThreadPool;
 use std::hint::black_box;
 
 use super::clock::timed;
-use super::kernels::{Block, Kernels};
+use super::kernels::{Block, Kernels, kernels};
 use crate::calibrate::probe::{Prepared, ProbeError, Sample, Stream};
 
 /// Weights in the cache are no weights of a model: this many times its size is gone through in turn.
@@ -42,10 +42,18 @@ impl Memory {
             "float16" => grow(&mut self.halves, weights.max(self.bytes / 2), || {
                 random.u16(0x2800..0x3800) | random.u16(..2) << 15
             }),
-            "q8_0" => grow(&mut self.blocks, (weights / 32).max(self.bytes / size_of::<Block>()), || Block {
-                scale: random.u16(0x1800..0x2000),
-                values: std::array::from_fn(|_| random.i8(-127..=127)),
-            }),
+            "q8_0" => {
+                let quantise = kernels().quantise;
+                grow(&mut self.blocks, (weights / 32).max(self.bytes / size_of::<Block>()), || {
+                    // nearly normal, as weights are: their scales then differ as those of weights do
+                    let weights: [f32; 32] =
+                        std::array::from_fn(|_| (0..4).map(|_| random.f32()).sum::<f32>() - 2.0);
+                    let mut block = [Block { scale: 0, values: [0; 32] }];
+                    quantise(&weights, &mut block);
+                    let [block] = block;
+                    block
+                });
+            }
             _ => return None,
         }
         Some(())

@@ -3,15 +3,15 @@
 //! Unsafe is calling a function compiled for instructions that were just looked up, and unaligned loads and stores of
 //! slices whose length was just checked.
 
-use super::{Block, Kernels, Tile, quantise_lanes, softmax_lanes, sum_lanes, triad_lanes};
+use super::{Block, HALVES, Kernels, Tile, quantise_lanes, softmax_lanes, sum_lanes, triad_lanes};
 use std::arch::x86_64::{
     __m256, __m256i, __m512, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps,
     _mm_movehl_ps, _mm_set1_epi16, _mm_set1_epi64x, _mm_storeu_si128, _mm256_add_ps, _mm256_castps256_ps128,
     _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_dpbusd_epi32, _mm256_extractf128_ps,
     _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_mul_ps, _mm256_permute_ps, _mm256_set1_epi16, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_sign_epi8, _mm512_add_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps,
-    _mm512_setzero_ps,
+    _mm256_mul_ps, _mm256_permute_ps, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm512_add_ps, _mm512_cvtph_ps, _mm512_fmadd_ps,
+    _mm512_reduce_add_ps, _mm512_setzero_ps,
 };
 
 macro_rules! set {
@@ -165,8 +165,9 @@ macro_rules! set {
             #[target_feature(enable = $features)]
             pub(super) fn dot_blocks(a: &[Block], b: &[Block]) -> f32 {
                 let mut sum = _mm256_setzero_ps();
+                let table: &[f32; 1 << 16] = &HALVES;
                 for i in 0..a.len().min(b.len()) {
-                    let by = _mm256_mul_ps(scale(&a[i]), scale(&b[i]));
+                    let by = _mm256_set1_ps(table[usize::from(a[i].scale)] * table[usize::from(b[i].scale)]);
                     let (a, b) = (bytes(&a[i]), bytes(&b[i]));
                     // one operand without signs, the other with both
                     let products = $multiply(_mm256_sign_epi8(a, a), _mm256_sign_epi8(b, a));
