@@ -10,6 +10,9 @@ calibration, and each calibration is held to its own turn: medians of llama.cpp'
 calibration that drops the samples others disturbed on the other. The error is the median over the turns. The share of the
 wall's time that llama.cpp had of its core, and the load, are printed.
 
+Node and its binding take a part of every step that a server of llama.cpp's own does not have. It is measured in every turn with a
+model of one layer of width 32 and the same vocabulary, which has next to nothing to compute, and taken off decode steps.
+
     python3 -m venv v && v/bin/pip install gguf numpy
     mkdir n && (cd n && npm install node-llama-cpp@3)
     v/bin/python scripts/cpu_truth.py --node n --foretoken target/release/foretoken
@@ -57,20 +60,20 @@ process.exit(0);
 """
 
 
-def write_model(path, quantised):
+def write_model(path, quantised, layers=LAYERS, width=WIDTH, forward=FORWARD, heads=HEADS, kv_heads=KV_HEADS):
     """A Llama of random weights: the least that llama.cpp loads."""
     import gguf
 
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_name("random")
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(layers)
     writer.add_context_length(2048)
-    writer.add_embedding_length(WIDTH)
-    writer.add_feed_forward_length(FORWARD)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV_HEADS)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(forward)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_rope_dimension_count(width // heads)
     writer.add_vocab_size(VOCABULARY)
     kind = gguf.GGMLQuantizationType.Q8_0 if quantised else gguf.GGMLQuantizationType.F16
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if quantised else gguf.LlamaFileType.MOSTLY_F16)
@@ -95,22 +98,22 @@ def write_model(path, quantised):
             writer.add_tensor(name, weights.astype(numpy.float16))
 
     def norm(name):
-        writer.add_tensor(name, numpy.ones(WIDTH, dtype=numpy.float32))
+        writer.add_tensor(name, numpy.ones(width, dtype=numpy.float32))
 
-    narrow = WIDTH // HEADS * KV_HEADS
-    matrix("token_embd.weight", VOCABULARY, WIDTH)
+    narrow = width // heads * kv_heads
+    matrix("token_embd.weight", VOCABULARY, width)
     norm("output_norm.weight")
-    matrix("output.weight", VOCABULARY, WIDTH)
-    for i in range(LAYERS):
+    matrix("output.weight", VOCABULARY, width)
+    for i in range(layers):
         norm(f"blk.{i}.attn_norm.weight")
         norm(f"blk.{i}.ffn_norm.weight")
-        matrix(f"blk.{i}.attn_q.weight", WIDTH, WIDTH)
-        matrix(f"blk.{i}.attn_k.weight", narrow, WIDTH)
-        matrix(f"blk.{i}.attn_v.weight", narrow, WIDTH)
-        matrix(f"blk.{i}.attn_output.weight", WIDTH, WIDTH)
-        matrix(f"blk.{i}.ffn_gate.weight", FORWARD, WIDTH)
-        matrix(f"blk.{i}.ffn_up.weight", FORWARD, WIDTH)
-        matrix(f"blk.{i}.ffn_down.weight", WIDTH, FORWARD)
+        matrix(f"blk.{i}.attn_q.weight", width, width)
+        matrix(f"blk.{i}.attn_k.weight", narrow, width)
+        matrix(f"blk.{i}.attn_v.weight", narrow, width)
+        matrix(f"blk.{i}.attn_output.weight", width, width)
+        matrix(f"blk.{i}.ffn_gate.weight", forward, width)
+        matrix(f"blk.{i}.ffn_up.weight", forward, width)
+        matrix(f"blk.{i}.ffn_down.weight", width, forward)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -153,6 +156,10 @@ def main():
     script = options.node.resolve() / "measure.mjs"
     script.write_text(MEASURE)
     runners, turns, models = {}, {}, {}
+    empty = work / "random-empty.gguf"
+    if not empty.exists():
+        write_model(empty, False, layers=1, width=32, forward=32, heads=1, kv_heads=1)
+    runners["empty"] = Runner(options.node, script, empty)
     for name in ("f16", "q8_0"):
         models[name] = work / f"random-{name}.gguf"
         if not models[name].exists():
@@ -168,7 +175,8 @@ def main():
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         after = {name: runner.take(REPEAT) for name, runner in runners.items()}
-        words = []
+        beside = statistics.median(cpu for _, cpu in before["empty"]["decode"] + after["empty"]["decode"])
+        words = [f"node {1e3 * beside:.2f} ms a step"]
         for name, path in models.items():
             answer = run(
                 [foretoken, "estimate", str(path), "--gpu", "local:cpu", "--calibration", str(calibration),
@@ -177,7 +185,7 @@ def main():
             )["latency"]
             for phase, key in [("prefill", "prefill_s"), ("decode", "tpot_s")]:
                 times = before[name][phase] + after[name][phase]
-                measured = statistics.median(cpu for _, cpu in times)
+                measured = statistics.median(cpu for _, cpu in times) - (beside if phase == "decode" else 0)
                 turns[name][phase].append((measured, answer[key], times))
                 words.append(f"{name} {phase} {1e3 * answer[key]:.1f} for {1e3 * measured:.1f} ms")
         print(f"turn {turn + 1}, load {os.getloadavg()[0]:.1f}: {', '.join(words)}", flush=True)
@@ -185,7 +193,7 @@ def main():
     print(f"\none thread, prompt {PROMPT}, {NEW} new tokens, {options.turns} turns; medians over the turns")
     print("| format | | steps of llama.cpp | of its core | measured | predicted | error | lowest and highest | bound |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for name, runner in runners.items():
+    for name in models:
         for phase, bound in [("prefill", 25), ("decode", 15)]:
             all_times = [t for _, _, times in turns[name][phase] for t in times]
             share = sum(cpu for _, cpu in all_times) / sum(wall for wall, _ in all_times)
@@ -195,6 +203,7 @@ def main():
             measured, predicted = (statistics.median(t[i] for t in turns[name][phase]) for i in (0, 1))
             print(f"| {name} | {phase} | {len(all_times)} | {100 * share:.0f} % | {1e3 * measured:.2f} ms | {1e3 * predicted:.2f} ms "
                   f"| {error:+.1f} % | {errors[0]:+.0f} % and {errors[-1]:+.0f} % | ±{bound} % |")
+    for runner in runners.values():
         runner.process.stdin.close()
     raise SystemExit(0 if held else 1)
 
