@@ -251,22 +251,18 @@ mod tests {
         assert!((seconds(256.0, DataType::Fp8) - 1e-6).abs() < 1e-18);
     }
 
+    /// Decode attention of 32 heads of 128.
+    fn decode(rows: f64, context: f64, kv_heads: f64, cache: DataType) -> Operator {
+        let (heads, head_dim, window) = (32.0, 128.0, f64::INFINITY);
+        let shape = Shape::DecodeAttention { rows, context, heads, kv_heads, head_dim, window, cache };
+        Operator { shape, ..Operator::elementwise("x", DataType::Fp16, 0.0, 1.0) }
+    }
+
     #[test]
     fn a_board_of_two_devices_splits_up_to_twice_the_heads() {
         let gpu = catalog::accelerator("mi250x", &Directories::default()).unwrap();
         let hardware = Hardware::of(&gpu);
-        let operator = Operator {
-            shape: Shape::DecodeAttention {
-                rows: 32.0,
-                context: 4096.0,
-                heads: 32.0,
-                kv_heads: 8.0,
-                head_dim: 128.0,
-                window: f64::INFINITY,
-                cache: DataType::Fp16,
-            },
-            ..Operator::elementwise("x", DataType::Fp16, 0.0, 1.0)
-        };
+        let operator = decode(32.0, 4096.0, 8.0, DataType::Fp16);
         let seconds = |split_rows_heads| {
             let terms = AttentionTerms { split_rows_heads, reread: 0.3, ..AttentionTerms::default() };
             terms.seconds(&operator, 1e-3, &hardware)
@@ -278,18 +274,7 @@ mod tests {
     fn one_row_converts_on_as_many_multiprocessors_as_it_has_blocks() {
         let gpu = catalog::accelerator("a100-sxm-40", &Directories::default()).unwrap();
         let hardware = Hardware::of(&gpu);
-        let operator = Operator {
-            shape: Shape::DecodeAttention {
-                rows: 1.0,
-                context: 1024.0,
-                heads: 32.0,
-                kv_heads: 32.0,
-                head_dim: 128.0,
-                window: f64::INFINITY,
-                cache: DataType::Fp8,
-            },
-            ..Operator::elementwise("x", DataType::Fp16, 0.0, 1.0)
-        };
+        let operator = decode(1.0, 1024.0, 32.0, DataType::Fp8);
         let seconds = |split_positions| {
             let terms = AttentionTerms { split_positions, software_fp8: 2.0, ..AttentionTerms::default() };
             terms.seconds(&operator, 1e-9, &hardware)

@@ -44,38 +44,41 @@ type Group = usize;
 /// left alone: the whole fleet, whose router may do better, never needed half as many (judged).
 const FAR: f64 = 2.0;
 
-/// The best values so far, by group.
-#[derive(Default)]
-struct Standing {
-    gpus: BTreeMap<String, Group>,
-    best: BTreeMap<Group, f64>,
+/// A deployment with the fleet that seems to be its smallest.
+struct Near<'a> {
+    group: Group,
+    site: Site<'a>,
+    approach: Approach,
+    /// What the objective would count of it.
+    value: f64,
 }
 
-impl Standing {
-    fn group(&mut self, question: &SizeQuestion<'_>, site: &Site<'_>) -> Group {
-        let next = self.gpus.len();
-        if question.all_layouts {
-            site.index
-        } else {
-            *self.gpus.entry(site.layout.gpu.clone()).or_insert(next)
-        }
-    }
+/// The best values so far, by group.
+#[derive(Default, Clone)]
+struct Standing(BTreeMap<Group, f64>);
 
+impl Standing {
     fn take_in(&mut self, group: Group, value: f64) {
-        let own = self.best.entry(group).or_insert(value);
+        let own = self.0.entry(group).or_insert(value);
         *own = own.min(value);
     }
 
     /// The value of the last that is listed, once so many are.
     fn worst(&self, question: &SizeQuestion<'_>) -> Option<f64> {
-        let mut values: Vec<f64> = self.best.values().copied().collect();
+        let mut values: Vec<f64> = self.0.values().copied().collect();
         values.sort_by(f64::total_cmp);
         values.get(question.top.saturating_sub(1)).copied()
     }
 
     /// Whether something of a group with this value could not be listed. Equals could: they may be better in what comes second.
     fn beats(&self, worst: Option<f64>, group: Group, value: f64) -> bool {
-        self.best.get(&group).is_some_and(|own| value > *own) || worst.is_some_and(|worst| value > worst)
+        self.0.get(&group).is_some_and(|own| value > *own) || worst.is_some_and(|worst| value > worst)
+    }
+
+    /// Those that come out [`FAR`] behind, and the others.
+    fn apart<'a>(&self, question: &SizeQuestion<'_>, all: Vec<Near<'a>>) -> (Vec<Near<'a>>, Vec<Near<'a>>) {
+        let worst = self.worst(question);
+        all.into_iter().partition(|near| self.beats(worst, near.group, near.value / FAR))
     }
 }
 
@@ -87,29 +90,31 @@ pub(super) fn search<'a>(
 ) -> Results<'a> {
     let mut searched = Searched { deployments: question.candidates.len(), ..Searched::default() };
     sites.sort_by(|a, b| a.bound(question).total_cmp(&b.bound(question)).then(a.index.cmp(&b.index)));
+    let mut gpus: BTreeMap<String, Group> = BTreeMap::new();
+    let mut group = |site: &Site<'_>| {
+        let next = gpus.len();
+        if question.all_layouts { site.index } else { *gpus.entry(site.layout.gpu.clone()).or_insert(next) }
+    };
     let mut standing = Standing::default();
     let (mut found, mut pruned, mut rejections) = (vec![], vec![], rejected_before);
-    let mut settle = |near: Vec<(Site<'a>, Approach)>, standing: &mut Standing| {
+    let mut settle = |near: Vec<Near<'a>>, standing: &mut Standing, rejections: &mut Vec<Rejected>| {
         let settled: Vec<_> = near
             .into_par_iter()
-            .map(|(site, approach)| {
+            .map(|Near { group, site, approach, .. }| {
                 let fitted = site.settled(approach);
-                (site, fitted)
+                (group, site, fitted)
             })
             .collect();
-        let mut refused = vec![];
-        for (site, fitted) in settled {
+        for (group, site, fitted) in settled {
             match fitted {
                 Ok(fitted) => {
                     let value = site.value(question, fitted.replicas, fitted.outcome.metrics.e2e.mean());
-                    let group = standing.group(question, &site);
                     standing.take_in(group, value);
                     found.push(Found { site, fitted, value });
                 }
-                Err((kind, reason)) => refused.push(rejected(&site.layout, kind, reason)),
+                Err((kind, reason)) => rejections.push(rejected(&site.layout, kind, reason)),
             }
         }
-        refused
     };
     let mut far = vec![];
     let mut waiting = sites.into_iter().peekable();
@@ -118,49 +123,44 @@ pub(super) fn search<'a>(
         let mut wave = vec![];
         while wave.len() < WAVE {
             let Some(site) = waiting.next() else { break };
-            let group = standing.group(question, &site);
+            let group = group(&site);
             if standing.beats(worst, group, site.bound(question)) {
                 (question.done)(1);
                 pruned.push(site);
             } else {
-                wave.push(site);
+                wave.push((group, site));
             }
         }
         searched.simulated += wave.len();
         let approached: Vec<_> = wave
             .into_par_iter()
-            .map(|site| {
+            .map(|(group, site)| {
                 let approach = site.approach(question);
                 (question.done)(1);
-                (site, approach)
+                (group, site, approach)
             })
             .collect();
         // as if all held what they seem to: what is then far behind waits for the end
-        let mut supposed = Standing { best: standing.best.clone(), ..Standing::default() };
+        let mut supposed = standing.clone();
         let mut near = vec![];
-        for (site, approach) in approached {
+        for (group, site, approach) in approached {
             match approach {
                 Ok(approach) => {
                     let value = site.value(question, approach.replicas, site.alone.e2e_s);
-                    let group = standing.group(question, &site);
                     supposed.take_in(group, value);
-                    near.push((group, value, site, approach));
+                    near.push(Near { group, site, approach, value });
                 }
                 Err((kind, reason)) => rejections.push(rejected(&site.layout, kind, reason)),
             }
         }
-        let worst = supposed.worst(question);
-        let (behind, near): (Vec<_>, Vec<_>) =
-            near.into_iter().partition(|(group, value, ..)| supposed.beats(worst, *group, value / FAR));
+        let (behind, near) = supposed.apart(question, near);
         far.extend(behind);
-        rejections.extend(settle(near.into_iter().map(|(.., s, a)| (s, a)).collect(), &mut standing));
+        settle(near, &mut standing, &mut rejections);
     }
-    let worst = standing.worst(question);
-    let (behind, near): (Vec<_>, Vec<_>) =
-        far.into_iter().partition(|(group, value, ..)| standing.beats(worst, *group, value / FAR));
+    let (behind, near) = standing.apart(question, far);
     searched.simulated -= behind.len();
-    pruned.extend(behind.into_iter().map(|(.., site, _)| site));
-    rejections.extend(settle(near.into_iter().map(|(.., s, a)| (s, a)).collect(), &mut standing));
+    pruned.extend(behind.into_iter().map(|near| near.site));
+    settle(near, &mut standing, &mut rejections);
     searched.pruned = pruned.len();
     found.sort_by(|a, b| a.order(b));
     let listed = listed_first(question, &mut found);

@@ -57,6 +57,7 @@ pub fn write(model: &str, deployment: &Deployment) -> Option<Vec<String>> {
 }
 
 /// An engine's names of flags; empty where it has none.
+#[derive(Clone, Copy)]
 struct Names {
     tp: &'static str,
     pp: &'static str,
@@ -74,11 +75,28 @@ struct Names {
     eager: &'static str,
 }
 
+/// No flag at all.
+const NONE: Names = Names {
+    tp: "",
+    pp: "",
+    dp: "",
+    ep: "",
+    all_experts: "",
+    dtype: "",
+    quantization: "",
+    kv_cache: "",
+    length: "",
+    sequences: "",
+    batched: "",
+    block: "",
+    share: "",
+    eager: "",
+};
+
 const VLLM: Names = Names {
     tp: "--tensor-parallel-size",
     pp: "--pipeline-parallel-size",
     dp: "--data-parallel-size",
-    ep: "",
     all_experts: "--enable-expert-parallel",
     dtype: "--dtype",
     quantization: "--quantization",
@@ -89,6 +107,7 @@ const VLLM: Names = Names {
     block: "--block-size",
     share: "--gpu-memory-utilization",
     eager: "--enforce-eager",
+    ..NONE
 };
 
 const SGLANG: Names = Names {
@@ -96,7 +115,6 @@ const SGLANG: Names = Names {
     pp: "--pp-size",
     dp: "--dp-size",
     ep: "--ep-size",
-    all_experts: "",
     dtype: "--dtype",
     quantization: "--quantization",
     kv_cache: "--kv-cache-dtype",
@@ -106,75 +124,35 @@ const SGLANG: Names = Names {
     block: "--page-size",
     share: "--mem-fraction-static",
     eager: "--disable-cuda-graph",
+    ..NONE
 };
 
 const TRTLLM: Names = Names {
     tp: "--tp_size",
     pp: "--pp_size",
-    dp: "",
     ep: "--ep_size",
-    all_experts: "",
-    dtype: "",
-    quantization: "",
-    kv_cache: "",
     length: "--max_seq_len",
     sequences: "--max_batch_size",
     batched: "--max_num_tokens",
-    block: "",
-    share: "",
-    eager: "",
+    ..NONE
 };
 
-const LLAMACPP: Names = Names {
-    tp: "",
-    pp: "",
-    dp: "",
-    ep: "",
-    all_experts: "",
-    dtype: "",
-    quantization: "",
-    kv_cache: "-ctk",
-    length: "-c",
-    sequences: "-np",
-    batched: "-b",
-    block: "",
-    share: "",
-    eager: "",
-};
+const LLAMACPP: Names = Names { kv_cache: "-ctk", length: "-c", sequences: "-np", batched: "-b", ..NONE };
 
 const LMDEPLOY: Names = Names {
     tp: "--tp",
-    pp: "",
     dp: "--dp",
     ep: "--ep",
-    all_experts: "",
     dtype: "--dtype",
-    quantization: "--model-format",
-    kv_cache: "",
     length: "--session-len",
     sequences: "--max-batch-size",
     batched: "--max-prefill-token-num",
     block: "--cache-block-seq-len",
     share: "--cache-max-entry-count",
-    eager: "",
+    ..NONE
 };
 
-const FASTLLM: Names = Names {
-    tp: "",
-    pp: "",
-    dp: "",
-    ep: "",
-    all_experts: "",
-    dtype: "",
-    quantization: "--dtype",
-    kv_cache: "",
-    length: "",
-    sequences: "--max_batch",
-    batched: "",
-    block: "",
-    share: "",
-    eager: "",
-};
+const FASTLLM: Names = Names { sequences: "--max_batch", ..NONE };
 
 #[cfg(test)]
 mod tests {

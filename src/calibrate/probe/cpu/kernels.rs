@@ -21,8 +21,8 @@ pub(super) struct Block {
 
 /// Bits of an f16 as f32; neither infinity nor NaN. Shifting the fields into place leaves the exponent 112 too small.
 #[inline(always)]
-pub(super) fn half(bits: u16) -> f32 {
-    let bits = u32::from(bits);
+pub(super) const fn half(bits: u16) -> f32 {
+    let bits = bits as u32;
     let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
     f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
 }
@@ -31,13 +31,15 @@ pub(super) fn half(bits: u16) -> f32 {
 /// AVX-512 build too, though one instruction would convert them; weights on their way through push the table out of the first
 /// cache, which costs a quarter of the bandwidth.
 #[cfg(target_arch = "x86_64")]
-static HALVES: std::sync::LazyLock<Box<[f32; 1 << 16]>> = std::sync::LazyLock::new(|| {
-    let mut table = vec![0.0; 1 << 16].into_boxed_slice();
-    for (value, bits) in table.iter_mut().zip(0..=u16::MAX) {
-        *value = half(bits);
+static HALVES: [f32; 1 << 16] = {
+    let mut table = [0.0; 1 << 16];
+    let mut bits = 0;
+    while bits < 1 << 16 {
+        table[bits] = half(bits as u16);
+        bits += 1;
     }
-    table.try_into().unwrap_or_else(|_| Box::new([0.0; 1 << 16]))
-});
+    table
+};
 
 /// Values added in parallel, so that no chain of additions limits the loop.
 const LANES: usize = 64;

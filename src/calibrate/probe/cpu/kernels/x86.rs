@@ -165,9 +165,9 @@ macro_rules! set {
             #[target_feature(enable = $features)]
             pub(super) fn dot_blocks(a: &[Block], b: &[Block]) -> f32 {
                 let mut sum = _mm256_setzero_ps();
-                let table: &[f32; 1 << 16] = &HALVES;
                 for i in 0..a.len().min(b.len()) {
-                    let by = _mm256_set1_ps(table[usize::from(a[i].scale)] * table[usize::from(b[i].scale)]);
+                    let by =
+                        _mm256_set1_ps(HALVES[usize::from(a[i].scale)] * HALVES[usize::from(b[i].scale)]);
                     let (a, b) = (bytes(&a[i]), bytes(&b[i]));
                     // one operand without signs, the other with both
                     let products = $multiply(_mm256_sign_epi8(a, a), _mm256_sign_epi8(b, a));
